@@ -1,0 +1,126 @@
+"""The bus: a blinker namespace of signals that keep their order and survive a failing receiver."""
+
+from __future__ import annotations
+
+from inspect import iscoroutinefunction
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from blinker import ANY, NamedSignal, Namespace
+
+from statemachines_orchestrator.exceptions import AsyncObserverError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_Receiver = TypeVar("_Receiver", bound="Callable[..., Any]")
+_next_place = count().__next__
+
+
+class _Connections(dict[Any, int]):
+    """The ids that blinker keeps of a signal, each with its place in the order of connection."""
+
+    def add(self, item: Any) -> None:
+        self.setdefault(item, _next_place())
+
+    def discard(self, item: Any) -> None:
+        self.pop(item, None)
+
+    remove = dict.__delitem__
+
+    def copy(self) -> _Connections:
+        return _Connections(self)
+
+    def __or__(self, other: Any) -> Any:
+        merged = {**other, **self}
+        return sorted(merged, key=merged.__getitem__)
+
+
+class OrderedSignal(NamedSignal):
+    """A blinker signal that differs in three things.
+
+    Receivers are called in the order of connection, which blinker leaves undefined.
+    They are held strongly, unless connected with `weak=True`.
+    One that raises stops no other: its exception goes to the bus.
+    """
+
+    set_class: Any = _Connections
+
+    def __init__(self, name: str, on_error: Callable[[Any, Exception, Any], None]) -> None:
+        super().__init__(name)
+        self._on_error = on_error
+
+    def connect(self, receiver: _Receiver, sender: Any = ANY, weak: bool = False) -> _Receiver:  # noqa: FBT001, FBT002 - the signature is blinker's
+        """Connect `receiver`, called as `receiver(machine, record=record)` after all others.
+
+        Differs from blinker: the receiver is held strongly unless `weak=True`.
+        Raises `AsyncObserverError` for an `async def`, which nobody would await.
+        """
+        if iscoroutinefunction(receiver):
+            raise AsyncObserverError(_name_of(receiver), self.name)
+        return super().connect(receiver, sender, weak)
+
+    def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Any, Any]]:
+        """Call every receiver for `sender` in the order of connection, unless the signal is muted.
+
+        Differs from blinker: a receiver's `Exception` stops no other receiver and is not raised.
+        """
+        if self.is_muted:
+            return []
+        results = []
+        for receiver in self.receivers_for(sender):
+            try:
+                results.append((receiver, receiver(sender, **kwargs)))
+            except Exception as error:  # noqa: BLE001 - it becomes a failure of the cascade
+                self._on_error(receiver, error, kwargs.get("record"))
+        return results
+
+
+class Bus(Namespace):
+    """The signals of one orchestrator, by topic; one is made when it is first asked for."""
+
+    def __init__(
+        self,
+        resolve: Callable[[str], str],
+        on_error: Callable[[str, Exception, Any], None],
+    ) -> None:
+        super().__init__()
+        self._resolve = resolve
+        self._on_error = on_error
+        self.kinds: set[str] = set()
+        """The kinds of topics (`sent`, `failed`, …) that somebody has asked for."""
+
+    def signal(self, name: str, doc: str | None = None) -> OrderedSignal:  # noqa: ARG002 - the signature is blinker's
+        """Return the signal of the topic `name`, the same one each time.
+
+        Raises `UnknownTopicError`, with the nearest topic, if `name` is none of the orchestrator.
+        """
+        topic = self._resolve(name)
+        try:
+            return self[topic]  # type: ignore[return-value]
+        except KeyError:
+            self.kinds.add(topic.partition(":")[0])
+            signal = self[topic] = OrderedSignal(topic, self._failed)
+            return signal
+
+    def heard(self, *topics: str) -> Iterator[NamedSignal]:
+        """Yield the signals among `topics`, in that order, that have a receiver now."""
+        for topic in topics:
+            signal = self.get(topic)
+            if signal is not None and signal.receivers:
+                yield signal
+
+    def publish(self, topics: tuple[str, ...], sender: Any, build: Callable[[], Any]) -> None:
+        """Send one record on every signal of `topics` that is heard; build it only if one is."""
+        record = None
+        for signal in self.heard(*topics):
+            if record is None:
+                record = build()
+            signal.send(sender, record=record)
+
+    def _failed(self, receiver: Any, error: Exception, record: Any) -> None:
+        self._on_error(_name_of(receiver), error, record)
+
+
+def _name_of(receiver: Any) -> str:
+    return getattr(receiver, "__name__", None) or type(receiver).__name__

@@ -1,0 +1,458 @@
+"""The seam to python-statemachine: the only names of the host that it does not document.
+
+The seams are put on the engine of one machine instance.
+The host rebuilds the engine when a machine is copied or unpickled, so a copy is a bare machine.
+
+    in          engine.put              every event gets a `Payload`: `orc`, its cascade, its cause
+    at rest     engine.processing_loop  a call begins here and has come to rest when it returns
+    committed   the content of a transition's `after`, reached once for each committed step:
+                3.x engine._execute_transition_content(..., set_target_as_state=True)
+                2.x the callback registry's call for the key of `after`
+
+Announcing there, after all `after_` callbacks and whether or not one of them raised,
+keeps cause before effect on both engines: the async one runs a group of callbacks at once.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from importlib.metadata import version
+from inspect import Parameter, iscoroutinefunction, signature
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
+
+import statemachine
+from statemachine.utils import run_async_from_sync
+
+from statemachines_orchestrator.records import next_seq
+from statemachines_orchestrator.topics import walk_states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from statemachine import State
+    from statemachine.transition import Transition
+
+__all__ = ["HOST", "HOST_IS_3", "SUPPORTED", "Machine", "Payload", "Seam", "here", "run_async_from_sync"]
+
+HOST = version("python-statemachine")
+HOST_IS_3 = hasattr(statemachine, "StateChart")
+SUPPORTED = "2.5, 2.6, 3.0, 3.1 and 3.2"
+
+if TYPE_CHECKING:
+    from statemachine import StateChart as Machine
+else:
+    Machine = statemachine.StateChart if HOST_IS_3 else statemachine.StateMachine
+"""The class of every state machine of the installed host."""
+
+_SEAM = "_orchestration"
+_INITIAL = "__initial__"
+
+
+class Runner(Protocol):
+    """Runs one call of a machine's loop to rest, with the cascade that follows from it."""
+
+    def run(self, seam: Seam, args: tuple[Any, ...]) -> Any:
+        """Run a sync machine's loop."""
+
+    def run_async(self, seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
+        """Return the awaitable that runs an async machine's loop; `payload` is the caller's event."""
+
+    def begin(self, frame: Any) -> Any:
+        """Make the cascade of the outermost call whose event was just put."""
+
+
+here: ContextVar[Any] = ContextVar("here", default=None)
+"""The frame of the current thread or task, `None` outside of every cascade.
+
+A frame says where in a cascade we are: in a call, in the step of a machine, in a turn.
+Its `cascade` gets the reactions to what happens here, its `root` is the call that runs the
+machines here, its `seq` is the cause of what is sent from here.
+"""
+
+
+def joined(frame: Any) -> Any:
+    """Return the cascade that a call made at `frame` is nested in, `None` for an outermost call."""
+    if frame is None:
+        return None
+    cascade = frame.cascade
+    return cascade if cascade.open and cascade.thread == get_ident() else None
+
+
+class Payload(dict[str, Any]):
+    """Stands in the place of an event's `kwargs` and is a frame: the step that takes the event.
+
+    The host calls `copy()` when it makes the keyword arguments of a callback, in the context
+    that runs the machine. The copy carries the orchestrator, the payload itself does not:
+    SCXML documents see it as `_event.data`, and invoked children are sent it.
+    """
+
+    __slots__ = ("call", "cause", "root", "seam", "seq")
+
+    seam: Seam
+    seq: int | None
+    """The `seq` of its `Sent`."""
+    cause: int | None
+    """What sent it."""
+    call: Any
+    """The awaited call that waits for this event, `None` if none does."""
+    root: Any
+    """The call that runs the machine while it takes this event."""
+
+    def copy(self) -> dict[str, Any]:
+        """Return the keyword arguments for a callback, and make this step the current frame."""
+        frame = here.get()
+        if frame is not self and frame is not None:
+            self.root = frame.root
+            here.set(self)
+        return {**self, **self.seam.injected}
+
+    @property
+    def holder(self) -> Any:
+        """The call that gets the reactions: the one that waits for the event, or that runs it."""
+        call = self.call
+        return call if call is not None and call.waiting else self.root
+
+    @property
+    def cascade(self) -> Any:
+        """The cascade of the holder."""
+        return self.holder.cascade
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as the plain arguments."""
+        return dict, (dict(self),)
+
+
+class Seam:
+    """The seam of one machine: what its engine calls instead of its own methods."""
+
+    __slots__ = (
+        "__weakref__",
+        "_content",
+        "_enabled",
+        "_eventless",
+        "_invoke",
+        "_loop",
+        "_prepare_entry",
+        "_prepare_exit",
+        "_put",
+        "calls",
+        "entries",
+        "exits",
+        "injected",
+        "invokes",
+        "is_async",
+        "machine",
+        "publishers",
+        "queue",
+        "runner",
+    )
+
+    def __init__(self, machine: Any, runner: Runner) -> None:
+        self.machine = machine
+        self.runner = runner
+        self.publishers: tuple[Any, ...] = ()
+        self.injected: dict[str, Any] = {}
+        self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
+        self.exits: Any = None
+        self.entries: Any = None
+        engine = machine._engine
+        self.is_async = iscoroutinefunction(engine.processing_loop)
+        self.queue: Any = (
+            engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
+        )
+        self._install(machine, engine)
+
+    def _install(self, machine: Any, engine: Any) -> None:
+        facts = _facts_of(type(machine))
+        self.invokes = facts.invokes
+        for trigger in self.queue:  # an async machine's initial state, not entered yet
+            trigger.kwargs = self.payload(trigger.kwargs, None, None)
+        self._put, engine.put = engine.put, self.put
+        self._loop, engine.processing_loop = engine.processing_loop, (
+            self.loop_async if self.is_async else self.loop
+        )
+        if hasattr(engine, "enabled_events"):
+            self._enabled, engine.enabled_events = engine.enabled_events, self.enabled_events
+        if not HOST_IS_3:
+            registry = machine._callbacks
+            if self.is_async:
+                self._content, registry.async_call = registry.async_call, self.content_2_async
+            else:
+                self._content, registry.call = registry.call, self.content_2
+        else:
+            self._content, engine._execute_transition_content = (
+                engine._execute_transition_content,
+                self.content_async if self.is_async else self.content,
+            )
+            if facts.nested:
+                self._prepare_exit, engine._prepare_exit_states = (
+                    engine._prepare_exit_states,
+                    self.prepare_exit,
+                )
+                self._prepare_entry, engine._prepare_entry_states = (
+                    engine._prepare_entry_states,
+                    self.prepare_entry,
+                )
+            if facts.eventless:
+                self._eventless, engine.select_eventless_transitions = (
+                    engine.select_eventless_transitions,
+                    self.select_eventless,
+                )
+            if facts.invokes:
+                manager = engine._invoke_manager
+                self._invoke, manager.mark_for_invoke = manager.mark_for_invoke, self.mark_for_invoke
+        setattr(engine, _SEAM, self)
+
+    def add(self, publisher: Any, name: str, orchestrator: Any) -> None:
+        """Attach one orchestrator more: it publishes, and is injected as `name`."""
+        self.publishers = (*self.publishers, publisher)
+        self.injected = {**self.injected, name: orchestrator}
+
+    # In -----------------------------------------------------------------------------------
+
+    def payload(self, kwargs: dict[str, Any], seq: int | None, cause: int | None) -> Payload:
+        """Wrap an event's keyword arguments; what the caller passed as `orc` is dropped."""
+        payload = Payload(kwargs)
+        for name in self.injected:
+            payload.pop(name, None)
+        payload.seam = self
+        payload.seq = seq
+        payload.cause = cause
+        payload.call = payload.root = None
+        return payload
+
+    def put(self, trigger: Any, *args: Any, **kwargs: Any) -> None:
+        """Take the place of `engine.put`: every event goes through here."""
+        if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
+            self._put(trigger, *args, **kwargs)
+            return
+        frame = here.get()
+        cascade = joined(frame)
+        trigger.kwargs = payload = self.payload(
+            trigger.kwargs, next_seq(), None if cascade is None else frame.seq
+        )
+        self._put(trigger, *args, **kwargs)
+        future = getattr(trigger, "future", None)
+        if future is not None:
+            self.calls[future] = payload
+        if cascade is None and self.invokes and _is_the_hosts(trigger.event):
+            self.runner.begin(frame).host = True
+        for publisher in self.publishers:
+            publisher.sent(trigger, payload, frame, cascade)
+
+    def select_eventless(self, trigger: Any) -> Any:
+        """Take the place of `engine.select_eventless_transitions`: these come without `put`."""
+        frame = here.get()
+        trigger.kwargs = payload = self.payload(trigger.kwargs, frame.seq, frame.seq)
+        payload.call = getattr(frame, "call", None)
+        payload.root = frame.root
+        return self._eventless(trigger)
+
+    def mark_for_invoke(self, state: Any, event_kwargs: Any = None) -> None:
+        """Take the place of the invoke manager's: handlers are given the arguments without `copy`."""
+        self._invoke(state, {**(event_kwargs or {}), **self.injected})
+
+    def enabled_events(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of `engine.enabled_events`: guards ask for `orc` here too."""
+        return self._enabled(*args, **{**kwargs, **self.injected})
+
+    # At rest ------------------------------------------------------------------------------
+
+    def loop(self, *args: Any) -> Any:
+        """Take the place of a sync engine's `processing_loop`."""
+        return self.runner.run(self, args)
+
+    def loop_async(self, *args: Any) -> Any:
+        """Take the place of an async engine's `processing_loop`."""
+        future = args[0] if args else None
+        payload = None if future is None else self.calls.pop(future, None)
+        return self.runner.run_async(self, args, payload)
+
+    def original_loop(self, *args: Any) -> Any:
+        """Run the host's own loop."""
+        return self._loop(*args)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the machine is in mid-step."""
+        return bool(self.machine._engine._processing.locked())
+
+    @property
+    def has_stranded(self) -> bool:
+        """Whether the host left events in its queue at the end of its loop."""
+        if not self.queue:
+            return False
+        engine = self.machine._engine
+        return not engine._processing.locked() and getattr(engine, "running", True)
+
+    # Committed ----------------------------------------------------------------------------
+
+    def content(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of `_execute_transition_content` on a sync engine of 3.x."""
+        if not kwargs.get("set_target_as_state"):
+            return self._content(*args, **kwargs)
+        try:
+            return self._content(*args, **kwargs)
+        finally:
+            self.committed(args[0], args[1])
+
+    def content_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of `_execute_transition_content` on an async engine of 3.x."""
+        if not kwargs.get("set_target_as_state"):
+            return self._content(*args, **kwargs)
+        return self._then_committed(args[0], args[1], args, kwargs)
+
+    def content_2(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of the callback registry's `call` on a sync engine of 2.x."""
+        if not key.startswith("AFTER"):
+            return self._content(key, *args, **kwargs)
+        try:
+            return self._content(key, *args, **kwargs)
+        finally:
+            self.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
+
+    def content_2_async(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of the callback registry's `async_call` on an async engine of 2.x."""
+        if not key.startswith("AFTER"):
+            return self._content(key, *args, **kwargs)
+        trigger = kwargs["event_data"].trigger_data
+        return self._then_committed((kwargs["transition"],), trigger, (key, *args), kwargs)
+
+    async def _then_committed(self, transitions: Any, trigger: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return await self._content(*args, **kwargs)
+        finally:
+            self.committed(transitions, trigger)
+
+    def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
+        """Announce the transitions of one committed step, in the host's order."""
+        if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
+            return
+        payload = trigger.kwargs
+        here.set(payload)
+        holder = payload.holder
+        if not holder.cascade.open:
+            holder.renew()
+        moves = self._moves(transitions)
+        for transition, (exited, entered) in zip(transitions, moves):
+            for publisher in self.publishers:
+                publisher.transitioned(trigger, payload, transition, exited, entered)
+
+    def prepare_exit(self, *args: Any) -> Any:
+        """Take the place of `_prepare_exit_states`: remember what the step exits."""
+        result = self._prepare_exit(*args)
+        self.exits = result[0]
+        return result
+
+    def prepare_entry(self, *args: Any) -> Any:
+        """Take the place of `_prepare_entry_states`: remember what the step enters."""
+        result = self._prepare_entry(*args)
+        self.entries = result[0]
+        return result
+
+    def _moves(self, transitions: Sequence[Transition]) -> Iterable[tuple[Any, Any]]:
+        """Return, for each transition, the ids of the states it exited and entered."""
+        if not _facts_of(type(self.machine)).nested:
+            return [self._flat_move(transition) for transition in transitions]
+        moves: list[tuple[list[str], list[str]]] = [([], []) for _ in transitions]
+        place = {id(transition): index for index, transition in enumerate(transitions)}
+        for info in self.exits:
+            moves[place.get(id(info.transition), 0)][0].append(info.state.id)
+        owner: dict[str, int] = {}
+        for info in self.entries:  # what an initial transition enters goes with its parent's
+            parent = getattr(info.state.parent, "id", "")
+            index = place.get(id(info.transition), owner.get(parent, 0))
+            owner[info.state.id] = index
+            moves[index][1].append(info.state.id)
+        return [(tuple(exited), tuple(entered)) for exited, entered in moves]
+
+    def _flat_move(self, transition: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        target: State | None = transition.target
+        if target is None:
+            return (), ()
+        exited = () if transition.internal else (transition.source.id,)
+        enters = not transition.internal or getattr(
+            self.machine, "enable_self_transition_entries", False
+        )
+        return exited, (target.id,) if enters else ()
+
+
+class _Facts:
+    """What of a machine class decides which seams it needs."""
+
+    __slots__ = ("eventless", "invokes", "nested")
+
+    def __init__(self, machine_class: Any) -> None:
+        states = list(walk_states(machine_class.states))
+        self.nested = len(states) > len(list(machine_class.states))
+        self.eventless = HOST_IS_3 and any(
+            transition.is_eventless and not transition.initial
+            for state in states
+            for transition in state.transitions
+        )
+        self.invokes = HOST_IS_3
+
+
+_facts: WeakKeyDictionary[type, _Facts] = WeakKeyDictionary()
+
+
+def _facts_of(machine_class: type) -> _Facts:
+    """Read a machine class once."""
+    try:
+        return _facts[machine_class]
+    except KeyError:
+        facts = _facts[machine_class] = _Facts(machine_class)
+        return facts
+
+
+def _is_the_hosts(event: Any) -> bool:
+    """Whether the host itself sends this event from outside: an invocation that ended."""
+    return event.startswith("done.invoke.") or event == "error.execution"
+
+
+def seam_of(machine: Any) -> Seam | None:
+    """Return the seam of an attached machine."""
+    return getattr(machine._engine, _SEAM, None)
+
+
+def missing_seam(machine: Any) -> str | None:
+    """Return the name of a seam that the machine's engine lacks, `None` if all are there."""
+    engine = getattr(machine, "_engine", None)
+    names = ["put", "processing_loop", "_processing"]
+    if HOST_IS_3:
+        names += [
+            "external_queue",
+            "_execute_transition_content",
+            "_prepare_exit_states",
+            "_prepare_entry_states",
+            "select_eventless_transitions",
+            "_invoke_manager",
+        ]
+    else:
+        names += ["_external_queue"]
+    return next((name for name in names if not hasattr(engine, name)), None)
+
+
+def is_machine_class(value: Any) -> bool:
+    """Whether `value` is a state machine class."""
+    return isinstance(value, type) and issubclass(value, Machine)
+
+
+def configuration_of(machine: Any) -> str:
+    """Return the ids of the active states: `draft`, or `{editing, draft}`, or `-` for none yet."""
+    if HOST_IS_3:
+        active = [state.id for state in machine.configuration]
+    else:
+        value = machine.current_state_value
+        active = [] if value is None else [machine.states_map[value].id]
+    return active[0] if len(active) == 1 else f"{{{', '.join(active)}}}" if active else "-"
+
+
+def passes_on(factory: Any) -> bool:
+    """Whether `factory` is a machine class whose constructor takes the host's extra keywords."""
+    if not is_machine_class(factory):
+        return False
+    parameters = signature(factory.__init__).parameters.values()
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)

@@ -1,0 +1,118 @@
+"""The publisher of each machine: makes the records of what it did and sends them on the bus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from statemachines_orchestrator.records import Sent, Transitioned, next_seq
+from statemachines_orchestrator.topics import canonical
+
+if TYPE_CHECKING:
+    from statemachines_orchestrator._bus import Bus
+    from statemachines_orchestrator._engine import Payload, Runner
+
+__all__ = ["Publisher"]
+
+_MOST_REMEMBERED = 1000
+"""Event names are open-ended on 3.x (`done.invoke.<random>`); topics of so many are remembered."""
+
+
+class Publisher:
+    """Publishes for one machine of one orchestrator. The machine's seam calls it."""
+
+    __slots__ = ("bus", "machine", "name", "owner", "remembered", "runner")
+
+    def __init__(
+        self, owner: Any, name: str, machine: Any, bus: Bus, runner: Runner, remembered: dict[Any, Any]
+    ) -> None:
+        self.owner = owner
+        self.name = name
+        self.machine = machine
+        self.bus = bus
+        self.runner = runner
+        self.remembered = remembered
+
+    def sent(self, trigger: Any, payload: Payload, frame: Any, cascade: Any) -> None:
+        """Announce that an event was put on the machine."""
+        if "sent" not in self.bus.kinds or trigger.event == "__initial__":
+            return
+        if cascade is None:
+            self.runner.begin(frame)  # an observer's failure has a cascade to go to
+        event = canonical(trigger.event)
+        self.bus.publish(
+            (f"sent:{self.name}.{event}", f"sent:{self.name}.*", "sent:*"),
+            self.machine,
+            lambda: Sent(
+                seq=payload.seq,
+                cause=payload.cause,
+                machine_name=self.name,
+                event=trigger.event,
+                args=trigger.args,
+                kwargs=dict(payload),
+                machine=self.machine,
+            ),
+        )
+
+    def transitioned(
+        self,
+        trigger: Any,
+        payload: Payload,
+        transition: Any,
+        exited: tuple[str, ...],
+        entered: tuple[str, ...],
+    ) -> None:
+        """Announce a committed transition: exits, the event, the wildcards, entries."""
+        seq = next_seq()
+        payload.cascade.announced[id(self.owner)] = self.owner
+        event = trigger.event
+        key = (transition, event, exited, entered)
+        topics = self.remembered.get(key)
+        if topics is None:
+            topics = self._topics(transition, event, exited, entered)
+            if len(self.remembered) < _MOST_REMEMBERED:
+                self.remembered[key] = topics
+        get = self.bus.get
+        record = None
+        for topic in topics:
+            signal = get(topic)
+            if signal is None or not signal.receivers:
+                continue
+            if record is None:
+                record = Transitioned(
+                    seq=seq,
+                    cause=payload.seq,
+                    machine_name=self.name,
+                    event=event,
+                    source=transition.source,
+                    target=transition.target,
+                    args=trigger.args,
+                    kwargs=dict(payload),
+                    exited=exited,
+                    entered=entered,
+                    machine=self.machine,
+                    transition=transition,
+                )
+            signal.send(self.machine, record=record)
+
+    def _topics(
+        self, transition: Any, event: Any, exited: tuple[str, ...], entered: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Return the topics of a transition, in the order of a statechart step."""
+        names = [] if event is None else [canonical(event), *_declared(transition, event)]
+        return (
+            *(f"exit:{self.name}.{state}" for state in exited),
+            *(f"{self.name}.{name}" for name in dict.fromkeys(names)),
+            f"{self.name}.*",
+            "*",
+            *(f"enter:{self.name}.{state}" for state in entered),
+        )
+
+
+def _declared(transition: Any, event: Any) -> list[str]:
+    """Return the declared ids of `transition` that match the event sent."""
+    return [
+        canonical(word)
+        for declared in transition.events
+        for word in declared.split(" ")
+        if word == event or declared.match(event)
+    ]

@@ -1,0 +1,382 @@
+"""Every error of the library.
+
+One base, `OrchestratorError`.
+Each error carries its facts as attributes; its text says what happened, where, and what to do.
+All of them pickle.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if sys.version_info < (3, 11):  # pragma: no cover - the other branch runs on newer Pythons
+    from exceptiongroup import ExceptionGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from statemachines_orchestrator.records import Record
+
+__all__ = [
+    "AnnotationIsNotAStateMachineError",
+    "AsyncObserverError",
+    "AsyncReactionError",
+    "DeclarationError",
+    "Failure",
+    "MachineFieldIsSetError",
+    "MachineIsBusyError",
+    "MachineIsTakenError",
+    "NameClashError",
+    "NoMachinesOnOrchestratorError",
+    "NotAReactionError",
+    "OrchestratorError",
+    "ReactionErrors",
+    "RunawayCascadeError",
+    "StateFieldIsNotUniqueError",
+    "UnexpectedAnnotationTypeError",
+    "UnknownTopicError",
+    "UnsupportedHostError",
+    "WrongMachineError",
+]
+
+
+class OrchestratorError(Exception):
+    """The base of every error of the library."""
+
+
+# Raised when a class is defined, or at its first instance -------------------------------------
+
+
+@attrs.define(slots=False)
+class NoMachinesOnOrchestratorError(OrchestratorError, TypeError):
+    """A class declares no machine at all and is not `abstract=True`."""
+
+    where: str
+
+    def __str__(self) -> str:
+        """Say what is missing, and the two ways out."""
+        return (
+            f"{self.where} declares no machine. Annotate a field with a state machine class "
+            "(order: Order), or declare a mixin of reactions: class ...(Orchestrator, abstract=True)."
+        )
+
+
+@attrs.define(slots=False)
+class AnnotationIsNotAStateMachineError(OrchestratorError, TypeError):
+    """A bare annotation names something that is no state machine class.
+
+    Its sibling `UnexpectedAnnotationTypeError` is for annotations that are no type at all.
+    """
+
+    where: str
+    field: str
+    annotation: str
+
+    def __str__(self) -> str:
+        """Name the field, and the way to declare plain data."""
+        return (
+            f"{self.where}.{self.field} is annotated with {self.annotation}, which is no state machine "
+            f"class. For plain data give it a value or a field: "
+            f"{self.field}: {self.annotation} = attrs.field()."
+        )
+
+
+@attrs.define(slots=False)
+class UnexpectedAnnotationTypeError(OrchestratorError, TypeError):
+    """A bare annotation is no type, no string and no union of types.
+
+    Its sibling `AnnotationIsNotAStateMachineError` is for types that are no state machine class.
+    """
+
+    where: str
+    field: str
+    annotation: str
+
+    def __str__(self) -> str:
+        """Name the field, and what an annotation may be."""
+        return (
+            f"{self.where}.{self.field} is annotated with {self.annotation}, which is no type. Annotate it "
+            "with a state machine class, Optional[...] of one, a union of several, or a string of these."
+        )
+
+
+@attrs.define(slots=False)
+class DeclarationError(OrchestratorError, TypeError):
+    """A declaration that can mean nothing good: a shared default, a bad class keyword, a bad name."""
+
+    where: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        """Say what is wrong where, and the fix."""
+        return f"{self.where}: {self.problem}. {self.fix}."
+
+
+@attrs.define(slots=False)
+class NameClashError(OrchestratorError, TypeError):
+    """A field or reaction has a name that is taken: by the surface, an option, or the other of the two."""
+
+    where: str
+    name: str
+    taken_by: str
+    fix: str
+
+    def __str__(self) -> str:
+        """Say which name is taken by what, and the fix."""
+        return f"{self.where}: the name {self.name!r} is taken by {self.taken_by}. {self.fix}."
+
+
+@attrs.define(slots=False)
+class NotAReactionError(OrchestratorError, TypeError):
+    """A decorator was given something that cannot be subscribed, or nothing to subscribe to."""
+
+    where: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        """Say what is wrong where, and the fix."""
+        return f"{self.where}: {self.problem}. {self.fix}."
+
+
+@attrs.define(slots=False)
+class UnknownTopicError(OrchestratorError, LookupError):
+    """A topic names no machine, event, state or reaction of the orchestrator.
+
+    Raised when the class is defined for a topic in a decorator,
+    and at the call for `bus.signal`, `post` and `asend`.
+    """
+
+    where: str
+    topic: str
+    problem: str
+    known: tuple[str, ...] = ()
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        """Say what is unknown, the nearest name, or all that is known."""
+        text = f"{self.where}: there is no topic {self.topic!r}: {self.problem}."
+        if self.nearest is not None:
+            text += f" Did you mean {self.nearest!r}?"
+        elif self.known:
+            text += f" Known: {', '.join(self.known)}."
+        return text
+
+
+# Raised when machines are given to an orchestrator --------------------------------------------
+
+
+@attrs.define(slots=False)
+class WrongMachineError(OrchestratorError, TypeError):
+    """A machine field was given something else than a machine of its class."""
+
+    where: str
+    field: str
+    expected: str
+    given: str
+
+    def __str__(self) -> str:
+        """Say what the field takes and what it was given."""
+        return (
+            f"{self.where}.{self.field} takes a machine of class {self.expected}, and was given "
+            f"{self.given}. Give it an instance of its class."
+        )
+
+
+@attrs.define(slots=False)
+class MachineIsTakenError(OrchestratorError, ValueError):
+    """A machine belongs to one orchestrator, under one name."""
+
+    where: str
+    field: str
+    holder: str
+    orchestrator_name: str
+
+    def __str__(self) -> str:
+        """Say who holds the machine, and the two ways out."""
+        return (
+            f"{self.where}.{self.field}: the machine already belongs to {self.holder}, which is its "
+            f"{self.orchestrator_name!r}. Give each orchestrator a machine of its own, or give one of the "
+            "two classes another orchestrator_name."
+        )
+
+
+@attrs.define(slots=False)
+class MachineIsBusyError(OrchestratorError, RuntimeError):
+    """A machine in mid-step cannot be attached."""
+
+    where: str
+    field: str
+
+    def __str__(self) -> str:
+        """Say what is wrong, and when to do it."""
+        return (
+            f"{self.where}.{self.field}: the machine is in mid-step. Build the orchestrator before the "
+            "event is sent, or after it was taken; not in a callback of the machine."
+        )
+
+
+@attrs.define(slots=False)
+class StateFieldIsNotUniqueError(OrchestratorError, ValueError):
+    """Two machines keep their state in the same attribute of the same model."""
+
+    where: str
+    field: str
+    other: str
+    state_field: str
+
+    def __str__(self) -> str:
+        """Name both fields, and the fix."""
+        return (
+            f"{self.where}: {self.other} and {self.field} share a model and its state_field "
+            f"{self.state_field!r}: each would overwrite the other's state. Give one of them another: "
+            f"{self.field}=...(model, state_field='{self.field}_state')."
+        )
+
+
+@attrs.define(slots=False)
+class MachineFieldIsSetError(OrchestratorError, AttributeError):
+    """A machine field is set once."""
+
+    where: str
+    field: str
+
+    def __str__(self) -> str:
+        """Say that the field is set, and the way out."""
+        return (
+            f"{self.where}.{self.field} is set already, and a machine field is set once. "
+            "Build a new orchestrator for another machine."
+        )
+
+
+@attrs.define(slots=False)
+class UnsupportedHostError(OrchestratorError, RuntimeError):
+    """The installed python-statemachine lacks a seam, or something replaced the machine's engine."""
+
+    where: str
+    version: str
+    missing: str
+    supported: str
+
+    def __str__(self) -> str:
+        """Say what is missing, and what is supported."""
+        return (
+            f"{self.where}: python-statemachine {self.version} has no {self.missing} on this machine's "
+            f"engine. Supported are {self.supported}; install one of these."
+        )
+
+
+# Raised while events are sent -----------------------------------------------------------------
+
+
+@attrs.define(slots=False)
+class AsyncObserverError(OrchestratorError, TypeError):
+    """An `async def` was connected as an observer. Its sibling `AsyncReactionError` is about reactions."""
+
+    observer: str
+    topic: str
+
+    def __str__(self) -> str:
+        """Say why it is refused, and the fix."""
+        return (
+            f"{self.observer} is an async def and cannot observe {self.topic!r}: an observer is called in "
+            "mid-step, where nobody can await it. Make it a reaction: decorate a method with @on(...)."
+        )
+
+
+@attrs.define(slots=False)
+class AsyncReactionError(OrchestratorError, RuntimeError):
+    """Something that must be awaited came up in a sync call inside a running event loop."""
+
+    name: str
+    topic: str
+
+    def __str__(self) -> str:
+        """Name the two ways out."""
+        return (
+            f"{self.name} must be awaited, and the call that led to it is a sync call in a running event "
+            f"loop, where nobody waits. Send the event with `await orchestrator.asend({self.topic!r}, ...)`, "
+            "or make the machine async (one async def callback is enough) and await its event."
+        )
+
+
+@attrs.define(slots=False)
+class RunawayCascadeError(OrchestratorError, RuntimeError):
+    """A cascade came to `max_reactions` in a loop that repeats.
+
+    A cascade of the same length in which nothing repeats goes on.
+    """
+
+    where: str
+    max_reactions: int
+    loop: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Name the loop, and the fix."""
+        return (
+            f"{self.where}: the cascade ran {self.max_reactions} reactions and goes round in a loop: "
+            f"{' → '.join(self.loop)}. Break the loop with a cond= or a guard, or raise the bound: "
+            "class ...(Orchestrator, max_reactions=...)."
+        )
+
+
+@attrs.frozen
+class Failure:
+    """One reaction, posted event or observer that raised."""
+
+    reaction: str
+    """Its name: `Shop.capture`, or the posted topic."""
+    cause: Record | None
+    """The record it reacted to, `None` for a post."""
+    exception: Exception
+    """What it raised, with its own type and traceback."""
+
+
+class ReactionErrors(ExceptionGroup[Exception]):
+    """What followed a call failed; the call itself did happen.
+
+    An `ExceptionGroup`, always, for one failure or many, in the order in which they failed.
+    Each exception in it carries a note that names the reaction and its cause.
+    Raised after everything else of the cascade has run. Do not retry the call: it was taken.
+    """
+
+    result: Any
+    """What the call returned."""
+    failures: tuple[Failure, ...]
+    """Who failed, in reaction to what, with which exception."""
+
+    def __new__(
+        cls, message: str, exceptions: Sequence[Exception], result: Any = None, failures: Sequence[Failure] = ()
+    ) -> ReactionErrors:
+        """Build the group, with its facts beside it."""
+        self = super().__new__(cls, message, exceptions)
+        self.result = result
+        self.failures = tuple(failures)
+        return self
+
+    def __init__(self, *_args: Any) -> None:
+        pass
+
+    def derive(self, exceptions: Sequence[Exception]) -> ReactionErrors:
+        """Build the part of the group that holds `exceptions` (`split`, `subgroup`, `except*`)."""
+        failures = [failure for failure in self.failures if failure.exception in exceptions]
+        return ReactionErrors(self.message, exceptions, self.result, failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the group with its facts."""
+        return type(self), (self.message, list(self.exceptions), self.result, self.failures), {
+            "__notes__": getattr(self, "__notes__", [])
+        }
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add `note` to `error`, on every supported Python.
+
+    `BaseException.add_note` is there from Python 3.11 on; the backport of exception groups
+    prints `__notes__` before that.
+    """
+    error.__dict__.setdefault("__notes__", []).append(note)

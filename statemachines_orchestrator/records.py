@@ -1,0 +1,183 @@
+"""What happened, as frozen values.
+
+A record says that one thing took place.
+Every record has a `seq`, one count for the whole process, and a `cause`, the `seq` of what led to it.
+Observers, reactions, tests and instruments read records, and nothing else.
+
+Live objects (`machine`, `transition`, `source`, `target`) travel in a record for its receivers.
+They take no part in comparing, hashing, printing and pickling: there a state stands by its id.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from statemachine import State
+    from statemachine.transition import Transition
+
+__all__ = [
+    "Abandoned",
+    "Failed",
+    "Finished",
+    "Record",
+    "Sent",
+    "Settled",
+    "Started",
+    "Transitioned",
+]
+
+next_seq = count(1).__next__
+"""Counts everything that happens in the process, whether or not a record of it is built."""
+
+
+def _id(state: State | str | None) -> str | None:
+    """Return the id by which a state compares, prints and pickles."""
+    return state if state is None or isinstance(state, str) else state.id
+
+
+def _facts_of(exception: BaseException) -> tuple[type, str]:
+    """Return what makes two exceptions tell the same, since exceptions compare by identity."""
+    return type(exception), str(exception)
+
+
+def _plain(value: str | None) -> str:
+    return repr(None if value is None else str(value))
+
+
+def _state_field() -> Any:
+    return attrs.field(eq=_id, hash=False, repr=lambda state: repr(_id(state)))
+
+
+def _live_field() -> Any:
+    return attrs.field(default=None, eq=False, hash=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One thing that happened."""
+
+    seq: int
+    """The place of the record in the one count of the process."""
+    cause: int | None
+    """The `seq` of the record that led to this one, `None` for a call from outside."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the live objects behind: states by id, events as plain strings, no machine."""
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        for name in ("source", "target"):
+            if name in state:
+                state[name] = _id(state[name])
+        for name in ("machine", "transition"):
+            if name in state:
+                state[name] = None
+        if state.get("event") is not None:
+            state["event"] = str(state["event"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the fields of a frozen value."""
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+@attrs.frozen(kw_only=True)
+class Sent(Record):
+    """An event was put on a machine.
+
+    Its cause is the `Started` of the reaction that sent it,
+    or the `Sent` of the step whose callback made the direct call.
+    """
+
+    machine_name: str
+    """The field that holds the machine."""
+    event: str = attrs.field(repr=_plain)
+    """The name of the event."""
+    args: tuple[Any, ...] = attrs.field(hash=False)
+    """The event's positional arguments."""
+    kwargs: Mapping[str, Any] = attrs.field(hash=False)
+    """The event's keyword arguments, without the orchestrator."""
+    machine: Any = _live_field()
+    """The machine itself."""
+
+
+@attrs.frozen(kw_only=True)
+class Transitioned(Record):
+    """A transition took place: it is committed. Its cause is its `Sent`."""
+
+    machine_name: str
+    """The field that holds the machine."""
+    event: str | None = attrs.field(repr=_plain)
+    """The name of the event, `None` for an eventless transition."""
+    source: State | str | None = _state_field()
+    """The state that the transition leaves."""
+    target: State | str | None = _state_field()
+    """The state that it leads to, `None` for a transition without a target."""
+    args: tuple[Any, ...] = attrs.field(hash=False)
+    """The event's positional arguments."""
+    kwargs: Mapping[str, Any] = attrs.field(hash=False)
+    """The event's keyword arguments, without the orchestrator."""
+    exited: tuple[str, ...]
+    """The ids of the states that were exited, innermost first."""
+    entered: tuple[str, ...]
+    """The ids of the states that were entered, outermost first."""
+    machine: Any = _live_field()
+    """The machine itself."""
+    transition: Transition | None = _live_field()
+    """The host's transition."""
+
+
+@attrs.frozen(kw_only=True)
+class Started(Record):
+    """A reaction's or a posted event's turn began. Its cause is the record it reacts to."""
+
+    name: str
+    """The name of the reaction, or the posted topic."""
+    topic: str
+    """The topic that brought the turn about."""
+
+
+@attrs.frozen(kw_only=True)
+class Finished(Record):
+    """A turn ended well. Its cause is its `Started`."""
+
+    name: str
+    """The name of the reaction, or the posted topic."""
+    result: Any = attrs.field(hash=False)
+    """What the reaction, or the event, returned."""
+
+
+@attrs.frozen(kw_only=True)
+class Failed(Record):
+    """A reaction, a posted event or an observer raised.
+
+    The cause is the turn's `Started`, or the record that the observer was called with.
+    """
+
+    name: str
+    """The name of the reaction or of the observer, or the posted topic."""
+    exception: BaseException = attrs.field(eq=_facts_of, hash=False)
+    """What it raised."""
+
+
+@attrs.frozen(kw_only=True)
+class Abandoned(Record):
+    """A queued reaction or event will not run: the cascade was stopped."""
+
+    name: str
+    """The name of the reaction, or the posted topic."""
+
+
+@attrs.frozen(kw_only=True)
+class Settled(Record):
+    """A cascade came to rest."""
+
+    reactions: int
+    """How many turns the cascade had run until then."""
+    failures: int
+    """How many of its reactions, posts and observers had failed until then."""
