@@ -1,16 +1,21 @@
-"""What an orchestrator class declares: its machine fields and its reactions, read and checked."""
+"""What an orchestrator class declares: its options, its machine fields, its reactions; checked."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-import types
 import typing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statemachines_orchestrator._engine import Machine, is_machine_class
+from statemachines_orchestrator._annotations import (
+    is_class_variable,
+    own_annotations,
+    read_annotation,
+    scope_of,
+)
+from statemachines_orchestrator._attachment import assemble
+from statemachines_orchestrator._host import HOST_IS_3, Machine, is_machine_class, passes_on
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     DeclarationError,
@@ -20,7 +25,7 @@ from statemachines_orchestrator.exceptions import (
     UnexpectedAnnotationTypeError,
 )
 from statemachines_orchestrator.reactions import (
-    HOST_NAMES,
+    RESERVED_NAMES,
     Reaction,
     binder,
     place,
@@ -32,7 +37,7 @@ from statemachines_orchestrator.topics import Topics, vocabulary_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["SURFACE", "Declaration", "MachineField", "Options", "Plan", "read_annotation"]
+__all__ = ["Declaration", "Options", "declare", "undo_explicit_define"]
 
 SURFACE = (
     "asend",
@@ -45,33 +50,53 @@ SURFACE = (
     "post",
     "publish",
 )
-"""The names that every orchestrator has, and that no field or reaction may take."""
+"""The names that every orchestrator has or will have, and that no field or reaction may take."""
 
-_RESERVED = (*HOST_NAMES, "event_data", "self", "record", "key")
+_FROM_ATTRS = (
+    "__attrs_attrs__",
+    "__attrs_init__",
+    "__eq__",
+    "__getstate__",
+    "__hash__",
+    "__init__",
+    "__match_args__",
+    "__ne__",
+    "__repr__",
+    "__setattr__",
+    "__setstate__",
+)
+"""What an explicit `@attrs.define` makes anew, and must not."""
 
 
 @attrs.frozen
 class Options:
-    """The class keywords, inherited by subclasses."""
+    """The class keywords that subclasses inherit."""
 
     orchestrator_name: str = "orc"
     max_reactions: int | None = 100_000
 
     def replaced(self, where: str, given: Mapping[str, Any]) -> Options:
         """Return the options with those `given` in their place, checked."""
+        for name in given:
+            if name not in ("orchestrator_name", "max_reactions"):
+                raise DeclarationError(
+                    where,
+                    f"{name} is no class keyword of an orchestrator",
+                    "There are orchestrator_name, max_reactions, abstract and kw_only",
+                )
         options = attrs.evolve(self, **given)
         name, bound = options.orchestrator_name, options.max_reactions
-        if not (isinstance(name, str) and name.isidentifier()) or name in _RESERVED:
+        if not (isinstance(name, str) and name.isidentifier()) or name in RESERVED_NAMES:
             raise DeclarationError(
                 where,
                 f"orchestrator_name={name!r} cannot be the name of an injected parameter",
-                f"Choose an identifier that is none of {', '.join(_RESERVED)}",
+                f"Choose an identifier that is none of {', '.join(RESERVED_NAMES)}",
             )
-        if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 1):
+        if bound is not None and (type(bound) is not int or bound < 1):
             raise DeclarationError(
                 where,
                 f"max_reactions={bound!r} is no bound",
-                "Give a number of reactions of at least 1, or None for no bound",
+                "Give a number of reactions, at least 1, or None for no bound",
             )
         return options
 
@@ -84,8 +109,8 @@ class MachineField:
     classes: tuple[type, ...] | None
     """The machine classes it takes, `None` as long as the annotation cannot be resolved."""
     annotation: str
-    optional: bool = False
-    bare: bool = True
+    optional: bool
+    bare: bool
     """Whether it has neither a value nor an `attrs.field()`, so that it must hold a machine."""
 
 
@@ -95,6 +120,7 @@ class Plan:
 
     name: str
     label: str
+    """`Shop.capture`, with the name of the class that runs it."""
     topics: tuple[str, ...]
     call: Callable[[Any, Any], Any]
     cond: Callable[[Any, Any], Any] | None
@@ -112,14 +138,16 @@ class Declaration:
     fields: dict[str, MachineField]
     plans: tuple[Plan, ...] = ()
     topics: Topics = attrs.field(factory=lambda: Topics({}))
-    made_by_attrs: dict[str, Any] = attrs.field(factory=dict)
-    """What attrs put on the class: an explicit `@attrs.define` must not change its meaning."""
+    set_attribute: Callable[[Any, str, Any], None] = object.__setattr__
+    """What attrs wrote to convert and validate an attribute that is set."""
+    made: dict[str, Any] = attrs.field(factory=dict)
+    """What attrs made of the class, as it is to stay."""
     remembered: dict[tuple[str, type], dict[Any, Any]] = attrs.field(factory=dict)
     """The topics of transitions, by field and machine class."""
 
     @property
     def max_reactions(self) -> int | None:
-        """The bound at which a cascade is searched for a loop."""
+        """The number of turns at which a cascade is searched for a loop."""
         return self.options.max_reactions
 
     @property
@@ -133,156 +161,190 @@ class Declaration:
             return
         if not self.fields:
             raise NoMachinesOnOrchestratorError(self.where)
-        self.topics = Topics(
-            {
-                name: None if field.classes is None else _vocabulary(field.classes)
-                for name, field in self.fields.items()
-            }
-        )
-        plans = [
+        vocabularies = {
+            name: None if field.classes is None else vocabulary_of(*field.classes)
+            for name, field in self.fields.items()
+        }
+        self.topics = Topics(vocabularies)
+        found = _reactions_in(cls)
+        self.plans = tuple(
             _plan(cls, self, name, function, reaction)
-            for name, (reactions, function) in _reactions_in(cls).items()
+            for name, (reactions, function) in found.items()
             for reaction in reactions
-        ]
-        self.plans = tuple(plans)
-        self.topics = attrs.evolve(self.topics, reactions=frozenset(plan.name for plan in plans))
+        )
+        self.topics = Topics(vocabularies, frozenset(found))
 
-    def settle(self, cls: type, machines: Mapping[str, Any]) -> None:
+    def settle(self, cls: type, values: Mapping[str, Any]) -> None:
         """Resolve, from the first machines given, what no annotation could tell."""
         for name, field in list(self.fields.items()):
+            value = values.get(name)
             if field.classes is not None:
                 continue
-            value = machines.get(name)
             if isinstance(value, Machine):
                 self.fields[name] = attrs.evolve(field, classes=(type(value),), optional=True)
+            elif value is not None and field.bare:
+                raise AnnotationIsNotAStateMachineError(self.where, name, field.annotation)
             elif value is not None:
-                if field.bare:
-                    raise AnnotationIsNotAStateMachineError(self.where, name, field.annotation)
                 del self.fields[name]
         self.wire(cls)
 
-    def remembered_topics(self, name: str, machine: Any) -> dict[Any, Any]:
-        """Return the memory of topics that all machines of one class in one field share."""
-        return self.remembered.setdefault((name, type(machine)), {})
+
+def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]) -> None:
+    """Make `cls` an attrs class, and read what it declares."""
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    parent: Declaration = next(
+        vars(base)["__declaration__"] for base in cls.__mro__[1:] if "__declaration__" in vars(base)
+    )
+    checked = parent.options.replaced(where, options)
+    _check_names(where, cls)
+    fields = {
+        name: field
+        for base in reversed(cls.__mro__[1:])
+        if "__declaration__" in vars(base)
+        for name, field in vars(base)["__declaration__"].fields.items()
+    }
+    scope, given = scope_of(cls), set(vars(cls))
+
+    def transform(_cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+        return [
+            attribute
+            if attribute.inherited
+            else _as_machine(where, attribute, fields, scope, bare=attribute.name not in given)
+            for attribute in attributes
+        ]
+
+    attrs.define(
+        cls, slots=False, eq=False, repr=False, kw_only=kw_only, field_transformer=transform
+    )
+    _attach_before_post_init(cls)
+    declaration = Declaration(
+        where,
+        checked,
+        abstract,
+        {field.name: fields[field.name] for field in attrs.fields(cls) if field.name in fields},
+        set_attribute=_take_setattr(cls),
+        made={name: vars(cls)[name] for name in _FROM_ATTRS if name in vars(cls)},
+    )
+    cls.__declaration__ = declaration  # type: ignore[attr-defined]
+    declaration.wire(cls)
 
 
-def where_is(cls: type) -> str:
-    """Return where a class stands in the user's source."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _take_setattr(cls: Any) -> Any:
+    """Take what attrs wrote to set attributes: `Orchestrator.__setattr__` calls it.
+
+    On the class it would stand in the way of ours, and of an explicit `@attrs.define`.
+    """
+    if not vars(cls).get("__attrs_own_setattr__"):
+        return object.__setattr__
+    written = vars(cls)["__setattr__"]
+    del cls.__setattr__
+    cls.__attrs_own_setattr__ = False
+    return written
 
 
-# Annotations ----------------------------------------------------------------------------------
+def undo_explicit_define(cls: type) -> None:
+    """Put back what an explicit `@attrs.define` replaced: it changes storage, never meaning."""
+    declaration = vars(cls).get("__declaration__")
+    if declaration is None or not declaration.made:
+        return
+    for name in _FROM_ATTRS:
+        if name in declaration.made:
+            if vars(cls).get(name) is not declaration.made[name]:
+                setattr(cls, name, declaration.made[name])
+        elif name in vars(cls):
+            delattr(cls, name)
 
 
-@attrs.define
-class Reading:
-    """What an annotation turned out to be."""
-
-    machines: list[type] = attrs.field(factory=list)
-    others: list[Any] = attrs.field(factory=list)
-    optional: bool = False
-    unresolved: bool = False
+# Fields ---------------------------------------------------------------------------------------
 
 
-def own_annotations(cls: type) -> dict[str, Any]:
-    """Return the annotations of the class body, without evaluating what cannot be."""
-    if sys.version_info >= (3, 14):  # pragma: no cover - annotations are lazy from 3.14 on
-        import annotationlib  # noqa: PLC0415
-
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return inspect.get_annotations(cls)
-
-
-def scope_of(cls: type) -> dict[str, Any]:
-    """Return the names that the annotations of a class may use: its module's, its function's."""
-    names: dict[str, Any] = dict(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else {}
-    frame = sys._getframe(1)  # noqa: SLF001 - a class in a function may name classes of the function
-    while frame is not None and frame.f_globals.get("__name__") != cls.__module__:
-        frame = frame.f_back  # type: ignore[assignment]
-    return {**names, **(frame.f_locals if frame is not None else {})}
+def _check_names(where: str, cls: type) -> None:
+    """Refuse fields whose names are taken."""
+    for name, annotation in own_annotations(cls).items():
+        if is_class_variable(annotation):
+            continue
+        if name in SURFACE:
+            raise NameClashError(where, name, "every orchestrator", "Give the field another name")
+        value = vars(cls).get(name)
+        if reactions_of(value):
+            raise NameClashError(place(value), name, "a field", "Give the reaction another name")
 
 
-def is_class_variable(annotation: Any) -> bool:
-    """Whether an annotation says ClassVar, as attrs sees it."""
-    if isinstance(annotation, str):
-        text = annotation.strip("'\" ")
-        return text.startswith(("typing.ClassVar", "t.ClassVar", "ClassVar"))
-    return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
+def _as_machine(
+    where: str,
+    attribute: attrs.Attribute[Any],
+    fields: dict[str, MachineField],
+    scope: Mapping[str, Any],
+    *,
+    bare: bool,
+) -> attrs.Attribute[Any]:
+    """Note a field that holds a machine, and let its factory build it with `orc`."""
+    fields.pop(attribute.name, None)
+    field = _machine_field(where, attribute, scope, bare=bare)
+    if field is None:
+        return attribute
+    fields[attribute.name] = field
+    default: Any = attribute.default
+    if HOST_IS_3 and not getattr(default, "takes_self", True) and passes_on(default.factory):
+        build = _with_orchestrator(default.factory)
+        attribute = attribute.evolve(default=attrs.Factory(build, takes_self=True))
+    return attribute
 
 
-def read_annotation(annotation: Any, scope: Mapping[str, Any], reading: Reading | None = None) -> Reading:
-    """Find the machine classes, and what else there is, in an annotation."""
-    reading = Reading() if reading is None else reading
-    origin = typing.get_origin(annotation)
-    if annotation is None or annotation is type(None):
-        reading.optional = True
-    elif isinstance(annotation, (str, typing.ForwardRef)) or hasattr(annotation, "__forward_arg__"):
-        _read_string(getattr(annotation, "__forward_arg__", annotation), scope, reading)
-    elif origin is typing.Union or isinstance(annotation, types.UnionType):
-        for part in typing.get_args(annotation):
-            read_annotation(part, scope, reading)
-    elif origin is typing.Annotated:
-        read_annotation(typing.get_args(annotation)[0], scope, reading)
-    elif is_machine_class(annotation) or is_machine_class(origin):
-        reading.machines.append(annotation if origin is None else origin)
-    else:
-        reading.others.append(annotation)
-    return reading
-
-
-def _read_string(text: str, scope: Mapping[str, Any], reading: Reading) -> None:
-    try:
-        value = eval(text, dict(scope))  # noqa: S307 - what typing.get_type_hints does
-    except Exception:  # noqa: BLE001 - imported for type checkers only, or not defined yet
-        reading.unresolved = True
-    else:
-        if isinstance(value, str) and value == text:
-            reading.unresolved = True
-        else:
-            read_annotation(value, scope, reading)
-
-
-def field_of(
+def _machine_field(
     where: str, attribute: attrs.Attribute[Any], scope: Mapping[str, Any], *, bare: bool
 ) -> MachineField | None:
-    """Return the machine field that an own attribute declares, `None` for plain data."""
-    name, annotation = attribute.name, attribute.type
+    """Return the machine field that an attribute declares, `None` for plain data."""
+    name, annotation, default = attribute.name, attribute.type, attribute.default
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
-    reading = read_annotation(annotation, scope)
-    factory = getattr(attribute.default, "factory", None)
-    if isinstance(attribute.default, Machine):
+    if isinstance(default, Machine):
         raise DeclarationError(
             f"{where}.{name}",
             "a machine as a default would be one for all orchestrators",
-            f"Use a factory: {name}: {text} = attrs.field(factory={type(attribute.default).__name__})",
+            f"Use a factory: {name}: {text} = attrs.field(factory={type(default).__name__})",
         )
+    reading = read_annotation(annotation, scope)
+    factory = getattr(default, "factory", None)
     if reading.unresolved and is_machine_class(factory):
         reading.machines.append(factory)
         reading.unresolved = False
-    if bare and reading.others:
-        kind = AnnotationIsNotAStateMachineError
-        if not all(isinstance(other, type) or typing.get_origin(other) for other in reading.others):
-            kind = UnexpectedAnnotationTypeError  # type: ignore[assignment]
-        raise kind(where, name, text)
-    if not reading.unresolved and (reading.others or not reading.machines):
-        if bare:
-            raise AnnotationIsNotAStateMachineError(where, name, text)
-        return None
+    if reading.others or not (reading.machines or reading.unresolved):
+        if not bare:
+            return None
+        is_type = all(isinstance(one, type) or typing.get_origin(one) for one in reading.others)
+        error = AnnotationIsNotAStateMachineError if is_type else UnexpectedAnnotationTypeError
+        raise error(where, name, text)
     if name.startswith("_"):
         raise DeclarationError(
             f"{where}.{name}",
-            "attrs strips the underscore from the name of the argument",
+            "attrs takes the underscore from the name of a private field's argument",
             f"Call the machine {name.lstrip('_')!r}",
         )
     classes = None if reading.unresolved else tuple(reading.machines)
     return MachineField(name, classes, text, optional=reading.optional, bare=bare)
 
 
-def _vocabulary(classes: Iterable[type]) -> Any:
-    first, *others = (vocabulary_of(machine_class) for machine_class in classes)
-    for other in others:
-        first |= other
-    return first
+def _with_orchestrator(factory: Any) -> Callable[[Any], Any]:
+    """Return a factory that hands the orchestrator to the callbacks of the initial state.
+
+    The host gives them the extra keyword arguments of the machine's constructor.
+    """
+    return lambda orchestrator: factory(**{orchestrator.orchestrator_name: orchestrator})
+
+
+def _attach_before_post_init(cls: Any) -> None:
+    """Let a class's own `__attrs_post_init__` find its machines attached."""
+    own = cls.__attrs_post_init__
+    if hasattr(own, "attaches"):
+        return
+
+    def __attrs_post_init__(self: Any) -> None:  # noqa: N807 - attrs calls it by this name
+        assemble(self)
+        own(self)
+
+    __attrs_post_init__.attaches = True  # type: ignore[attr-defined]
+    cls.__own_post_init__ = own  # where attrs, which makes slotted copies, mends its `super()`
+    cls.__attrs_post_init__ = __attrs_post_init__
 
 
 # Reactions ------------------------------------------------------------------------------------
@@ -297,20 +359,21 @@ def _reactions_in(cls: type) -> dict[str, tuple[tuple[Reaction, ...], Any]]:
             if value is removed:
                 found.pop(name, None)
             elif marks:
-                found.pop(name, None)  # decorated anew: it stands where it is decorated now
+                found.pop(name, None)  # decorated anew, it stands where it is decorated now
                 found[name] = (marks, value)
             elif name in found:
                 if not inspect.isfunction(value):
                     raise DeclarationError(
-                        f"{where_is(klass)}.{name}",
+                        f"{klass.__module__}.{klass.__qualname__}.{name}",
                         f"{value!r} takes the place of a reaction",
-                        f"Remove the reaction with: {name} = removed",
+                        f"Override it with a method, or remove it: {name} = removed",
                     )
                 found[name] = (found[name][0], value)
     return found
 
 
 def _plan(cls: type, declaration: Declaration, name: str, function: Any, reaction: Reaction) -> Plan:
+    """Resolve one reaction of `cls`."""
     if name in SURFACE or name in declaration.fields:
         taken_by = "a machine" if name in declaration.fields else "every orchestrator"
         raise NameClashError(reaction.where, name, taken_by, "Give the reaction another name")
@@ -319,7 +382,7 @@ def _plan(cls: type, declaration: Declaration, name: str, function: Any, reactio
             reaction.where,
             "cond",
             "an option of the decorators",
-            f'Write the machine\'s topic as a string: "cond.{reaction.cond}"',
+            f'Write the topic of the machine as a string: "cond.{reaction.cond}"',
         )
     return Plan(
         name=name,
@@ -332,39 +395,29 @@ def _plan(cls: type, declaration: Declaration, name: str, function: Any, reactio
     )
 
 
-def _condition(cls: type, declaration: Declaration, reaction: Reaction) -> Callable[[Any, Any], Any]:
+def _condition(
+    cls: type, declaration: Declaration, reaction: Reaction
+) -> Callable[[Any, Any], Any]:
+    """Return what asks a reaction's `cond`."""
     cond = reaction.cond
-    named = isinstance(cond, str)
-    function = inspect.getattr_static(cls, cond, None) if named else cond
-    if named and function is None and cond not in _attribute_names(cls):
-        raise NotAReactionError(
-            reaction.where,
-            f"cond={cond!r} names no method or attribute of {declaration.where}",
-            "Define it in the class, or pass a callable",
-        )
+    if not isinstance(cond, str):
+        function, is_method = cond, False
+    else:
+        function, is_method = inspect.getattr_static(cls, cond, None), True
+        if function is None and cond not in _annotated_names(cls):
+            raise NotAReactionError(
+                reaction.where,
+                f"cond={cond!r} names no method or attribute of {declaration.where}",
+                "Define it in the class, or pass a callable",
+            )
+        if not inspect.isfunction(function):
+            return lambda owner, _record: getattr(owner, cond)
     if inspect.iscoroutinefunction(function):
         raise NotAReactionError(
-            reaction.where, f"cond={cond!r} is an async def", "A condition is asked and answers at once"
+            reaction.where, f"cond={cond!r} is an async def", "Make it a def: it is asked at once"
         )
-    if inspect.isfunction(function):
-        return binder(function, method=named)
-    if named:
-        return lambda owner, _record: getattr(owner, cond)
-    return binder(function, method=False)
+    return binder(function, method=is_method)
 
 
-def _attribute_names(cls: type) -> set[str]:
-    return {name for klass in cls.__mro__ for name in getattr(klass, "__annotations__", {})}
-
-
-def check_names(where: str, cls: type, annotations: Iterable[str]) -> None:
-    """Refuse fields whose names are taken."""
-    for name in annotations:
-        if name in SURFACE:
-            raise NameClashError(
-                where, name, "every orchestrator", "Give the field another name"
-            )
-        if reactions_of(vars(cls).get(name)):
-            raise NameClashError(
-                place(vars(cls)[name]), name, "a field", "Give the reaction another name"
-            )
+def _annotated_names(cls: type) -> Iterable[str]:
+    return {name for klass in cls.__mro__[:-1] for name in own_annotations(klass)}

@@ -16,15 +16,14 @@ keeps cause before effect on both engines: the async one runs a group of callbac
 from __future__ import annotations
 
 from contextvars import ContextVar
-from importlib.metadata import version
-from inspect import Parameter, iscoroutinefunction, signature
+from inspect import iscoroutinefunction
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-import statemachine
 from statemachine.utils import run_async_from_sync
 
+from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator.records import next_seq
 from statemachines_orchestrator.topics import walk_states
 
@@ -34,17 +33,18 @@ if TYPE_CHECKING:
     from statemachine import State
     from statemachine.transition import Transition
 
-__all__ = ["HOST", "HOST_IS_3", "SUPPORTED", "Machine", "Payload", "Seam", "here", "run_async_from_sync"]
-
-HOST = version("python-statemachine")
-HOST_IS_3 = hasattr(statemachine, "StateChart")
-SUPPORTED = "2.5, 2.6, 3.0, 3.1 and 3.2"
-
-if TYPE_CHECKING:
-    from statemachine import StateChart as Machine
-else:
-    Machine = statemachine.StateChart if HOST_IS_3 else statemachine.StateMachine
-"""The class of every state machine of the installed host."""
+__all__ = [
+    "Payload",
+    "Runner",
+    "Seam",
+    "here",
+    "is_async",
+    "is_in_mid_step",
+    "joined",
+    "missing_seam",
+    "run_async_from_sync",
+    "seam_of",
+]
 
 _SEAM = "_orchestration"
 _INITIAL = "__initial__"
@@ -275,11 +275,6 @@ class Seam:
         return self._loop(*args)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether the machine is in mid-step."""
-        return bool(self.machine._engine._processing.locked())
-
-    @property
     def has_stranded(self) -> bool:
         """Whether the host left events in its queue at the end of its loop."""
         if not self.queue:
@@ -435,24 +430,12 @@ def missing_seam(machine: Any) -> str | None:
     return next((name for name in names if not hasattr(engine, name)), None)
 
 
-def is_machine_class(value: Any) -> bool:
-    """Whether `value` is a state machine class."""
-    return isinstance(value, type) and issubclass(value, Machine)
+def is_in_mid_step(machine: Any) -> bool:
+    """Whether the machine's loop is running now, in this thread or another."""
+    return bool(machine._engine._processing.locked())
 
 
-def configuration_of(machine: Any) -> str:
-    """Return the ids of the active states: `draft`, or `{editing, draft}`, or `-` for none yet."""
-    if HOST_IS_3:
-        active = [state.id for state in machine.configuration]
-    else:
-        value = machine.current_state_value
-        active = [] if value is None else [machine.states_map[value].id]
-    return active[0] if len(active) == 1 else f"{{{', '.join(active)}}}" if active else "-"
-
-
-def passes_on(factory: Any) -> bool:
-    """Whether `factory` is a machine class whose constructor takes the host's extra keywords."""
-    if not is_machine_class(factory):
-        return False
-    parameters = signature(factory.__init__).parameters.values()
-    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+def is_async(machine: Any) -> bool:
+    """Whether the machine runs on the host's async engine."""
+    seam = seam_of(machine)
+    return seam is not None and seam.is_async

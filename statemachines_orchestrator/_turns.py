@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._engine import here, joined
+from statemachines_orchestrator._engine import here, joined, run_async_from_sync
+from statemachines_orchestrator.exceptions import AsyncReactionError
 from statemachines_orchestrator.records import Abandoned, Failed, Finished, Started, next_seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Post", "ReactionTurn", "Subscription", "Turn", "loop_to"]
+__all__ = ["Post", "ReactionTurn", "Subscription", "Turn", "in_running_loop"]
 
 SKIPPED = object()
 """What a turn gives whose `cond` said no."""
@@ -76,6 +79,25 @@ class Turn:
             raise
         self.announce("started", self._started)
         return self.call()
+
+    def run_to_end(self) -> Any:
+        """Run the turn where nobody can await it: in an event loop of our own, if none is running."""
+        if self.must_be_awaited and in_running_loop():
+            self.seq = self.cause
+            raise AsyncReactionError(self.label, self._sent_topic())
+        result = self.begin()
+        if not isawaitable(result):
+            return result
+        if in_running_loop():
+            if iscoroutine(result):
+                result.close()
+            raise AsyncReactionError(self.label, self._sent_topic())
+        return run_async_from_sync(result)
+
+    def _sent_topic(self) -> str:
+        """Return the topic that `asend` would have to be called with."""
+        event = getattr(self.record, "event", None)
+        return self.topic if event is None else f"{self.record.machine_name}.{event}"  # type: ignore[union-attr]
 
     def _started(self) -> Started:
         return Started(seq=self.seq, cause=self.cause, name=self.name, topic=self.topic)
@@ -199,34 +221,10 @@ class Post(Turn):
         return self.machine.send(self.event, *self.args, **self.kwargs)
 
 
-def loop_to(turn: Turn, longest: int) -> tuple[str, ...] | None:
-    """Return the loop that led to `turn`, as topics and reactions in turn, `None` if nothing repeats.
-
-    A loop is the shortest sequence of turns that the causes of `turn` repeat,
-    at least twice and over at least a tenth of `longest`, or a hundred turns.
-    """
-    path = [(cause.topic, cause.label) for cause in _causes(turn)]
-    enough = min(longest // 10, 100)
-    for period in range(1, len(path) // 2 + 1):
-        stretch = period
-        while stretch < len(path) and path[stretch] == path[stretch - period]:
-            stretch += 1
-        if stretch >= max(2 * period, enough):
-            loop = path[:period][::-1]
-            start = loop.index(min(loop))
-            return _names([*loop[start:], *loop[:start]])
-    return None
-
-
-def _causes(turn: Turn | None) -> Iterator[Turn]:
-    while turn is not None:
-        yield turn
-        turn = turn.parent
-
-
-def _names(loop: list[tuple[str, str]]) -> tuple[str, ...]:
-    """Return topics and reactions in turn, a posted topic once, the first one again at the end."""
-    names: list[str] = []
-    for topic, label in loop:
-        names += [name for name in (topic, label) if not names or names[-1] != name]
-    return (*names, names[0]) if names[-1] != names[0] or len(names) == 1 else tuple(names)
+def in_running_loop() -> bool:
+    """Whether the current thread is running an event loop now."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -380,3 +380,17 @@ def add_note(error: BaseException, note: str) -> None:
     prints `__notes__` before that.
     """
     error.__dict__.setdefault("__notes__", []).append(note)
+
+
+def told(name: str, record: Any) -> str:
+    """Return `Shop.capture, in reaction to payment.authorize (unpaid → authorized)`."""
+    if record is None:
+        return name
+    what = getattr(record, "event", None) or getattr(record, "name", None)
+    machine = getattr(record, "machine_name", None)
+    topic = ".".join(part for part in (machine, what) if part) or type(record).__name__.lower()
+    source = getattr(record, "source", None)
+    if source is None:
+        return f"{name}, in reaction to {topic}"
+    target = record.target or source
+    return f"{name}, in reaction to {topic} ({source.id} → {target.id})"

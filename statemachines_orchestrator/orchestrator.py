@@ -1,4 +1,4 @@
-"""The orchestrator: an attrs class whose fields are state machines."""
+"""The base class of orchestrators: an attrs class whose fields are state machines."""
 
 from __future__ import annotations
 
@@ -10,42 +10,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from statemachines_orchestrator import _cascade
-from statemachines_orchestrator._bus import Bus
+from statemachines_orchestrator import _calls
+from statemachines_orchestrator._attachment import BUS, assemble, attach, may_set
 from statemachines_orchestrator._declaration import (
     Declaration,
     Options,
-    check_names,
-    field_of,
-    is_class_variable,
-    own_annotations,
-    scope_of,
-    where_is,
+    declare,
+    undo_explicit_define,
 )
-from statemachines_orchestrator._engine import (
-    HOST,
-    HOST_IS_3,
-    SUPPORTED,
-    Machine,
-    Seam,
-    configuration_of,
-    here,
-    missing_seam,
-    passes_on,
-    seam_of,
-)
-from statemachines_orchestrator._publisher import Publisher
-from statemachines_orchestrator._turns import Post, Subscription
+from statemachines_orchestrator._engine import here, is_async, joined
+from statemachines_orchestrator._host import Machine, configuration_of
+from statemachines_orchestrator._turns import Post, in_running_loop
 from statemachines_orchestrator.exceptions import (
     AsyncReactionError,
     DeclarationError,
     MachineFieldIsSetError,
-    MachineIsBusyError,
-    MachineIsTakenError,
-    StateFieldIsNotUniqueError,
     UnknownTopicError,
-    UnsupportedHostError,
-    WrongMachineError,
 )
 
 if sys.version_info >= (3, 11):
@@ -54,24 +34,11 @@ else:  # pragma: no cover - the other branch runs on newer Pythons
     from typing_extensions import dataclass_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
+
+    from statemachines_orchestrator._bus import Bus
 
 __all__ = ["Orchestrator"]
-
-_FROM_ATTRS = (
-    "__attrs_attrs__",
-    "__attrs_init__",
-    "__eq__",
-    "__getstate__",
-    "__hash__",
-    "__init__",
-    "__match_args__",
-    "__ne__",
-    "__repr__",
-    "__setattr__",
-    "__setstate__",
-)
-"""What an explicit `@attrs.define` makes anew, and must not."""
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(attrs.field, attrs.Factory))
@@ -108,15 +75,15 @@ class Orchestrator:
         """Make the class an attrs class, and check what it declares."""
         super().__init_subclass__()
         for base in cls.__mro__[1:]:
-            _undo_explicit_define(base)
+            undo_explicit_define(base)
         if "__declaration__" in vars(cls):  # the slotted copy that an explicit @attrs.define made
-            _undo_explicit_define(cls)
+            undo_explicit_define(cls)
             return
-        _declare(cls, abstract=abstract, kw_only=kw_only, options=options)
+        declare(cls, abstract=abstract, kw_only=kw_only, options=options)
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:
         """Make an instance; its class keeps what it declared, whatever was decorated onto it."""
-        _undo_explicit_define(cls)
+        undo_explicit_define(cls)
         if cls.__declaration__.abstract:
             raise DeclarationError(
                 cls.__declaration__.where, "an abstract orchestrator has no instances", "Subclass it"
@@ -125,7 +92,7 @@ class Orchestrator:
 
     def __attrs_post_init__(self) -> None:
         """Attach the machines. A subclass's own runs after that."""
-        _assemble(self)
+        assemble(self)
 
     # The surface --------------------------------------------------------------------------
 
@@ -174,10 +141,10 @@ class Orchestrator:
         `AsyncReactionError` outside of a cascade for an async machine in a running event loop.
         """
         machine, event = self.__target(topic)
-        is_async = _seam(machine).is_async
-        if is_async and _cascade.joined(here.get()) is None and _cascade.in_running_loop():
+        post = Post(self, topic, machine, event, args, kwargs, is_async=is_async(machine))
+        if post.is_async and joined(here.get()) is None and in_running_loop():
             raise AsyncReactionError(f"post({topic!r})", topic)
-        _cascade.enqueue(Post(self, topic, machine, event, args, kwargs, is_async=is_async))
+        _calls.enqueue(post)
 
     def asend(self, topic: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Send an event to a machine, sync or async, and await the whole cascade.
@@ -187,8 +154,8 @@ class Orchestrator:
         `UnknownTopicError`, at once, if `topic` is no `"machine.event"` of the orchestrator.
         """
         machine, event = self.__target(topic)
-        return _cascade.to_rest_async(
-            _cascade.Call(here.get()), lambda: machine.send(event, *args, **kwargs)
+        return _calls.to_rest_async(
+            _calls.Call(), lambda: machine.send(event, *args, **kwargs)
         )
 
     def __target(self, topic: str) -> tuple[Any, str]:
@@ -216,6 +183,14 @@ class Orchestrator:
                 parts.append(f"{field.name}={text}")
         return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(parts)})"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a machine field that is `None` once, and its machine is attached."""
+        declaration = self.__declaration__
+        attaches = name in declaration.fields and may_set(self, name, value)
+        declaration.set_attribute(self, name, value)
+        if attaches:
+            attach(self, name, value)
+
     def __delattr__(self, name: str) -> None:
         """Delete an attribute, unless it is a machine."""
         if name in self.__declaration__.fields:
@@ -226,14 +201,14 @@ class Orchestrator:
         """Return the fields and attributes, without the bus and its observers."""
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         state.update(vars(self))
-        state.pop("_Orchestrator__bus", None)
+        state.pop(BUS, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy: machines, which the host copies bare, are attached to it."""
         for name, value in state.items():
             object.__setattr__(self, name, value)
-        _assemble(self)
+        assemble(self)
 
     def __copy__(self) -> Any:
         """Return an orchestrator with machines of its own, copied deep, and the same data."""
@@ -243,221 +218,3 @@ class Orchestrator:
         other = type(self).__new__(type(self))
         other.__setstate__(state)
         return other
-
-
-# The class ------------------------------------------------------------------------------------
-
-
-def _declare(cls: type[Orchestrator], *, abstract: bool, kw_only: bool, options: dict[str, Any]) -> None:
-    where = where_is(cls)
-    unknown = [name for name in options if name not in ("orchestrator_name", "max_reactions")]
-    if unknown:
-        raise DeclarationError(
-            where,
-            f"{unknown[0]} is no class keyword of an orchestrator",
-            "These are: orchestrator_name, max_reactions, abstract, kw_only",
-        )
-    annotations = {
-        name: annotation
-        for name, annotation in own_annotations(cls).items()
-        if not is_class_variable(annotation)
-    }
-    check_names(where, cls, annotations)
-    given = set(vars(cls))
-    scope = scope_of(cls)
-    fields = {
-        name: field
-        for base in reversed(cls.__mro__[1:])
-        if "__declaration__" in vars(base)
-        for name, field in base.__declaration__.fields.items()
-    }
-
-    def transform(_cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-        return [
-            attribute
-            if attribute.inherited
-            else _as_field(where, attribute, fields, scope, bare=attribute.name not in given)
-            for attribute in attributes
-        ]
-
-    before = dict(vars(cls))
-    attrs.define(
-        cls, slots=False, eq=False, repr=False, kw_only=kw_only, field_transformer=transform
-    )
-    _attach_before_post_init(cls)
-    # A parent's keywords hold, and those of the class itself win.
-    inherited = next(base.__declaration__ for base in cls.__mro__[1:] if hasattr(base, "__declaration__"))
-    cls.__declaration__ = declaration = Declaration(
-        where,
-        inherited.options.replaced(where, options),
-        abstract=abstract,
-        fields={name: fields[name] for name in _names(cls) if name in fields},
-    )
-    declaration.made_by_attrs = {
-        name: vars(cls)[name] for name in _FROM_ATTRS if name in vars(cls)
-    }
-    del before
-    declaration.wire(cls)
-
-
-def _names(cls: type) -> list[str]:
-    return [field.name for field in attrs.fields(cls)]
-
-
-def _as_field(
-    where: str, attribute: attrs.Attribute[Any], fields: dict[str, Any], scope: Mapping[str, Any], *, bare: bool
-) -> attrs.Attribute[Any]:
-    """Make of an attribute that holds a machine one that is set once and is built with `orc`."""
-    fields.pop(attribute.name, None)
-    field = field_of(where, attribute, scope, bare=bare)
-    if field is None:
-        return attribute
-    fields[attribute.name] = field
-    attribute = attribute.evolve(on_setattr=_set_once)
-    default: Any = attribute.default
-    factory = getattr(default, "factory", None)
-    if HOST_IS_3 and not getattr(default, "takes_self", True) and passes_on(factory):
-        attribute = attribute.evolve(
-            default=attrs.Factory(_with_orchestrator(factory), takes_self=True)
-        )
-    return attribute
-
-
-def _with_orchestrator(factory: Any) -> Callable[[Orchestrator], Any]:
-    """Build the machine with the orchestrator among its constructor's keyword arguments.
-
-    The host hands those to the callbacks of the initial state.
-    """
-
-    def build(orchestrator: Orchestrator) -> Any:
-        return factory(**{orchestrator.orchestrator_name: orchestrator})
-
-    return build
-
-
-def _attach_before_post_init(cls: type) -> None:
-    """Let a class's own `__attrs_post_init__` find the machines attached."""
-    own = cls.__attrs_post_init__  # type: ignore[attr-defined]
-    if getattr(own, "attaches", False) or own is Orchestrator.__attrs_post_init__:
-        return
-
-    def __attrs_post_init__(self: Any) -> None:  # noqa: N807 - attrs calls it by this name
-        _assemble(self)
-        own(self)
-
-    __attrs_post_init__.attaches = True  # type: ignore[attr-defined]
-    cls.__own_post_init__ = own  # type: ignore[attr-defined] # attrs mends `super()` in what it finds
-    cls.__attrs_post_init__ = __attrs_post_init__  # type: ignore[attr-defined]
-
-
-def _undo_explicit_define(cls: type) -> None:
-    """Put back what an explicit `@attrs.define` replaced: it changes storage, never meaning."""
-    declaration = vars(cls).get("__declaration__")
-    if declaration is None or not declaration.made_by_attrs:
-        return
-    made = declaration.made_by_attrs
-    if vars(cls).get("__attrs_attrs__") is made["__attrs_attrs__"] and "__repr__" in made or (
-        "__repr__" not in vars(cls)
-    ):
-        return
-    for name in _FROM_ATTRS:
-        if name in made:
-            setattr(cls, name, made[name])
-        elif name in vars(cls):
-            delattr(cls, name)
-
-
-# The instance ---------------------------------------------------------------------------------
-
-
-def _assemble(orchestrator: Orchestrator) -> None:
-    """Make the bus, subscribe the reactions, attach the machines; all of it or nothing."""
-    if "_Orchestrator__bus" in vars(orchestrator):
-        return
-    cls = type(orchestrator)
-    declaration = cls.__declaration__
-    values = {name: getattr(orchestrator, name) for name in declaration.fields}
-    if not declaration.is_settled:
-        declaration.settle(cls, values)
-    machines = {
-        name: value for name, value in values.items() if value is not None or not declaration.fields
-    }
-    for name, field in declaration.fields.items():
-        if values[name] is not None or not field.optional:
-            _check(orchestrator, name, values[name], values)
-    bus = Bus(
-        lambda topic: declaration.topics.resolve(topic, declaration.where),
-        lambda name, error, record: _cascade.observer_failed(orchestrator, name, error, record),
-    )
-    vars(orchestrator)["_Orchestrator__bus"] = bus
-    for plan in declaration.plans:
-        for topic in plan.topics:
-            bus.signal(topic).connect(Subscription(orchestrator, plan, topic, _cascade.enqueue))
-    for name in declaration.fields:
-        if name in machines:
-            _attach(orchestrator, name, machines[name])
-
-
-def _check(orchestrator: Orchestrator, name: str, machine: Any, values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be attached, before anything is."""
-    declaration = orchestrator.__declaration__
-    where, field = declaration.where, declaration.fields[name]
-    if not isinstance(machine, field.classes or Machine):
-        expected = " | ".join(known.__name__ for known in field.classes or ())
-        raise WrongMachineError(where, name, expected or field.annotation, repr(machine))
-    missing = missing_seam(machine)
-    if missing is not None:
-        raise UnsupportedHostError(f"{where}.{name}", HOST, missing, SUPPORTED)
-    seam = seam_of(machine)
-    injected = orchestrator.orchestrator_name
-    holder = None if seam is None else seam.injected.get(injected)
-    other = next((n for n, m in values.items() if m is machine and n != name), None)
-    if holder is not None or other is not None:
-        raise MachineIsTakenError(where, name, repr(orchestrator if holder is None else holder), injected)
-    if machine._engine._processing.locked():  # noqa: SLF001
-        raise MachineIsBusyError(where, name)
-    for other_name, other_machine in values.items():
-        if (
-            other_machine is not None
-            and other_machine is not machine
-            and other_machine.model is machine.model
-            and other_machine.state_field == machine.state_field
-        ):
-            raise StateFieldIsNotUniqueError(where, name, other_name, machine.state_field)
-
-
-def _attach(orchestrator: Orchestrator, name: str, machine: Any) -> None:
-    seam = seam_of(machine) or Seam(machine, _cascade)
-    declaration = orchestrator.__declaration__
-    publisher = Publisher(
-        orchestrator,
-        name,
-        machine,
-        orchestrator.bus,
-        _cascade,
-        declaration.remembered_topics(name, machine),
-    )
-    seam.add(publisher, orchestrator.orchestrator_name, orchestrator)
-
-
-def _seam(machine: Any) -> Seam:
-    seam = seam_of(machine)
-    assert seam is not None
-    return seam
-
-
-def _set_once(orchestrator: Any, attribute: attrs.Attribute[Any], value: Any) -> Any:
-    """Refuse to set a machine field again; attach the machine that an optional one is given."""
-    if "_Orchestrator__bus" not in vars(orchestrator):
-        return value
-    name = attribute.name
-    declaration = orchestrator.__declaration__
-    if name not in declaration.fields:
-        return value
-    if getattr(orchestrator, name, None) is not None:
-        raise MachineFieldIsSetError(declaration.where, name)
-    if value is not None:
-        values = {**{n: getattr(orchestrator, n) for n in declaration.fields}, name: value}
-        _check(orchestrator, name, value, values)
-        _attach(orchestrator, name, value)
-    return value

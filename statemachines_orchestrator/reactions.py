@@ -192,6 +192,9 @@ def _file(path: str) -> str:
 HOST_NAMES = ("machine", "event", "source", "target", "state", "transition", "model")
 """What python-statemachine injects by name, of which a reaction may ask for all."""
 
+RESERVED_NAMES = (*HOST_NAMES, "event_data", "self", "record", "key")
+"""The names that are no name for the orchestrator."""
+
 
 def binder(function: Callable[..., Any], *, method: bool) -> Callable[[Any, Any], Any]:
     """Return `call(owner, record)`, which calls `function` with what it asks for of a record.

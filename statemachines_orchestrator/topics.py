@@ -58,12 +58,6 @@ class Vocabulary:
             hasattr(pattern, "match") and pattern.match(event) for pattern in self.patterns
         )
 
-    def __or__(self, other: Vocabulary) -> Vocabulary:
-        """Return the words of both, for a field that holds either class."""
-        return Vocabulary(
-            self.events | other.events, self.states | other.states, self.patterns + other.patterns
-        )
-
 
 def walk_states(states: Iterable[State]) -> Iterator[State]:
     """Yield every state, outermost first; on 2.x all are on one level."""
@@ -72,9 +66,9 @@ def walk_states(states: Iterable[State]) -> Iterator[State]:
         yield from walk_states(getattr(state, "states", ()))
 
 
-def vocabulary_of(machine_class: Any) -> Vocabulary:
-    """Read the vocabulary of a python-statemachine class."""
-    states = tuple(walk_states(machine_class.states))
+def vocabulary_of(*machine_classes: Any) -> Vocabulary:
+    """Read the vocabulary of python-statemachine classes."""
+    states = tuple(state for known in machine_classes for state in walk_states(known.states))
     events = {
         str(event): event
         for state in states

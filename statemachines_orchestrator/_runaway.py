@@ -1,0 +1,53 @@
+"""Finds the loop in a cascade that does not end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statemachines_orchestrator._turns import Turn
+
+__all__ = ["is_watched", "loop_to"]
+
+_SHORT = 4096
+"""A bound up to this is watched from the first turn on, a longer one over its last half."""
+
+
+def is_watched(turns: int, bound: int) -> bool:
+    """Whether turns queued from now on remember the turn that led to them."""
+    return bound <= _SHORT or turns >= bound // 2
+
+
+def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:
+    """Return the loop that led to `turn`, as topics and reactions by turns, `None` if nothing repeats.
+
+    A loop is the shortest sequence of turns that the causes of `turn` repeat without a break,
+    at least twice, and over at least a tenth of the bound or a hundred turns.
+    """
+    path = [(cause.topic, cause.label) for cause in _causes(turn)]
+    enough = min(bound // 10, 100)
+    for period in range(1, len(path) // 2 + 1):
+        stretch = period
+        while stretch < len(path) and path[stretch] == path[stretch - period]:
+            stretch += 1
+        if stretch >= max(2 * period, enough):
+            loop = path[:period][::-1]
+            start = loop.index(min(loop))
+            return _names([*loop[start:], *loop[:start]])
+    return None
+
+
+def _causes(turn: Turn | None) -> Iterator[Turn]:
+    while turn is not None:
+        yield turn
+        turn = turn.parent
+
+
+def _names(loop: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Return topic, reaction, topic, …, a posted topic once, and the first one again at the end."""
+    names: list[str] = []
+    for topic, label in loop:
+        names += [name for name in (topic, label) if not names or names[-1] != name]
+    return (*names, names[0])
