@@ -12,6 +12,71 @@ direct calls act now, reactions act next.
 
 from __future__ import annotations
 
-from statemachines_orchestrator.exceptions import *  # noqa: F403
+from statemachines_orchestrator.exceptions import (
+    AnnotationIsNotAStateMachineError,
+    AsyncObserverError,
+    AsyncReactionError,
+    DeclarationError,
+    Failure,
+    MachineFieldIsSetError,
+    MachineIsBusyError,
+    MachineIsTakenError,
+    NameClashError,
+    NoMachinesOnOrchestratorError,
+    NotAReactionError,
+    OrchestratorError,
+    ReactionErrors,
+    RunawayCascadeError,
+    StateFieldIsNotUniqueError,
+    UnexpectedAnnotationTypeError,
+    UnknownTopicError,
+    UnsupportedHostError,
+    WrongMachineError,
+)
 from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.reactions import on, on_enter, on_exit, removed
+from statemachines_orchestrator.records import (
+    Abandoned,
+    Failed,
+    Finished,
+    Record,
+    Sent,
+    Settled,
+    Started,
+    Transitioned,
+)
+
+__all__ = [
+    "Abandoned",
+    "AnnotationIsNotAStateMachineError",
+    "AsyncObserverError",
+    "AsyncReactionError",
+    "DeclarationError",
+    "Failed",
+    "Failure",
+    "Finished",
+    "MachineFieldIsSetError",
+    "MachineIsBusyError",
+    "MachineIsTakenError",
+    "NameClashError",
+    "NoMachinesOnOrchestratorError",
+    "NotAReactionError",
+    "Orchestrator",
+    "OrchestratorError",
+    "ReactionErrors",
+    "Record",
+    "RunawayCascadeError",
+    "Sent",
+    "Settled",
+    "Started",
+    "StateFieldIsNotUniqueError",
+    "Transitioned",
+    "UnexpectedAnnotationTypeError",
+    "UnknownTopicError",
+    "UnsupportedHostError",
+    "WrongMachineError",
+    "on",
+    "on_enter",
+    "on_exit",
+    "removed",
+]

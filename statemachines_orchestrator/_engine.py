@@ -238,7 +238,7 @@ class Seam:
         if future is not None:
             self.calls[future] = payload
         if cascade is None and self.invokes and _is_the_hosts(trigger.event):
-            self.runner.begin(frame).host = True
+            self.runner.begin(frame).of_host = True
         for publisher in self.publishers:
             publisher.sent(trigger, payload, frame, cascade)
 

@@ -48,6 +48,7 @@ def _causes(turn: Turn | None) -> Iterator[Turn]:
 def _names(loop: list[tuple[str, str]]) -> tuple[str, ...]:
     """Return topic, reaction, topic, …, a posted topic once, and the first one again at the end."""
     names: list[str] = []
-    for topic, label in loop:
-        names += [name for name in (topic, label) if not names or names[-1] != name]
-    return (*names, names[0])
+    for name in (name for node in loop for name in node):
+        if not names or names[-1] != name:
+            names.append(name)
+    return tuple(names) if names[0] == names[-1] and len(loop) > 1 else (*names, names[0])

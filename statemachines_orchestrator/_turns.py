@@ -84,20 +84,15 @@ class Turn:
         """Run the turn where nobody can await it: in an event loop of our own, if none is running."""
         if self.must_be_awaited and in_running_loop():
             self.seq = self.cause
-            raise AsyncReactionError(self.label, self._sent_topic())
+            raise AsyncReactionError(self.label, self.topic)
         result = self.begin()
         if not isawaitable(result):
             return result
         if in_running_loop():
             if iscoroutine(result):
                 result.close()
-            raise AsyncReactionError(self.label, self._sent_topic())
+            raise AsyncReactionError(self.label, self.topic)
         return run_async_from_sync(result)
-
-    def _sent_topic(self) -> str:
-        """Return the topic that `asend` would have to be called with."""
-        event = getattr(self.record, "event", None)
-        return self.topic if event is None else f"{self.record.machine_name}.{event}"  # type: ignore[union-attr]
 
     def _started(self) -> Started:
         return Started(seq=self.seq, cause=self.cause, name=self.name, topic=self.topic)

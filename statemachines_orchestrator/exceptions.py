@@ -298,9 +298,10 @@ class AsyncReactionError(OrchestratorError, RuntimeError):
     def __str__(self) -> str:
         """Name the two ways out."""
         return (
-            f"{self.name} must be awaited, and the call that led to it is a sync call in a running event "
-            f"loop, where nobody waits. Send the event with `await orchestrator.asend({self.topic!r}, ...)`, "
-            "or make the machine async (one async def callback is enough) and await its event."
+            f"{self.name} ({self.topic}) must be awaited, and the call that led to it is a sync call in a "
+            "running event loop, where nobody waits. Begin with "
+            '`await orchestrator.asend("machine.event", ...)` in place of that call, or make its machine '
+            "async (one async def callback is enough) and await the call."
         )
 
 
@@ -336,7 +337,7 @@ class Failure:
     """What it raised, with its own type and traceback."""
 
 
-class ReactionErrors(ExceptionGroup[Exception]):
+class ReactionErrors(OrchestratorError, ExceptionGroup[Exception]):
     """What followed a call failed; the call itself did happen.
 
     An `ExceptionGroup`, always, for one failure or many, in the order in which they failed.

@@ -3,7 +3,7 @@
 `order.process` names an event of the machine in field `order`; `order.*` all of its transitions,
 `*` those of every machine; `enter:order.shipped` and `exit:order.shipped` a state;
 `settled` the point of rest.
-`sent:` and `ignored:` go before an event; `started:`, `finished:`, `failed:` and `abandoned:`
+`sent:` goes before an event; `started:`, `finished:`, `failed:` and `abandoned:`
 before the name of a reaction or a posted topic.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["SETTLED", "Topics", "Vocabulary", "canonical", "vocabulary_of"]
 SETTLED = "settled"
 ANY = "*"
 STATE_KINDS = ("enter", "exit")
-EVENT_KINDS = ("sent", "ignored")
+EVENT_KINDS = ("sent",)
 TURN_KINDS = ("started", "finished", "failed", "abandoned")
 
 _DOTTED = ("done_state_", "done_invoke_", "error_")
