@@ -65,12 +65,12 @@ class Publisher:
         seq = next_seq()
         payload.cascade.announced[id(self.owner)] = self.owner
         event = trigger.event
-        key = (transition, event, exited, entered)
-        topics = self.remembered.get(key)
+        topics = self.remembered.get((transition, event, exited, entered))
         if topics is None:
             topics = self._topics(transition, event, exited, entered)
             if len(self.remembered) < _MOST_REMEMBERED:
-                self.remembered[key] = topics
+                name = None if event is None else str(event)  # a bound event holds its machine
+                self.remembered[transition, name, exited, entered] = topics
         get = self.bus.get
         record = None
         for topic in topics:

@@ -7,10 +7,10 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import statemachine
+import statemachine.utils
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 
@@ -60,6 +60,20 @@ class Engine:
         with pytest.raises(expected) as caught:
             self.run(call)
         return caught.value
+
+
+def close_the_hosts_loop() -> None:
+    """Close the event loop that python-statemachine keeps for sync calls of async machines."""
+    cached = getattr(statemachine.utils, "_cached_loop")
+    if hasattr(cached, "loop"):
+        cached.loop.close()
+        del cached.loop
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_left() -> Iterator[None]:
+    yield
+    close_the_hosts_loop()
 
 
 @pytest.fixture(params=["sync", "async"])
