@@ -39,7 +39,9 @@ def own_annotations(cls: type) -> dict[str, Any]:
 
 def scope_of(cls: type) -> dict[str, Any]:
     """Return the names that the annotations of a class may use: its module's, its function's."""
-    names: dict[str, Any] = dict(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else {}
+    names: dict[str, Any] = (
+        dict(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else {}
+    )
     frame = sys._getframe(1)  # noqa: SLF001 - a class in a function may name classes of the function
     while frame is not None and frame.f_globals.get("__name__") != cls.__module__:
         frame = frame.f_back  # type: ignore[assignment]
@@ -54,7 +56,9 @@ def is_class_variable(annotation: Any) -> bool:
     return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
 
 
-def read_annotation(annotation: Any, scope: Mapping[str, Any], reading: Reading | None = None) -> Reading:
+def read_annotation(
+    annotation: Any, scope: Mapping[str, Any], reading: Reading | None = None
+) -> Reading:
     """Find the machine classes, and what else there is, in an annotation."""
     reading = Reading() if reading is None else reading
     origin = typing.get_origin(annotation)

@@ -22,7 +22,7 @@ from statemachines_orchestrator.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BUS", "assemble", "attach", "may_set"]
+__all__ = ["BUS", "assemble", "attach", "disassemble", "may_set"]
 
 BUS = "_Orchestrator__bus"
 """The attribute that holds the bus, and tells that the orchestrator is assembled."""
@@ -32,13 +32,15 @@ def assemble(orchestrator: Any) -> None:
     """Make the bus, subscribe the reactions, attach the machines; all of it or nothing."""
     if BUS in vars(orchestrator):
         return
-    declaration = orchestrator.__declaration__
+    cls = type(orchestrator)
+    declaration = cls.__declaration__
     if not declaration.is_settled:
-        declaration.settle(type(orchestrator), _values(orchestrator))
-    values = _values(orchestrator)
+        declaration = declaration.settled(cls, _values(orchestrator, declaration))
+    values = _values(orchestrator, declaration)
     for name, value in values.items():
         if value is not None or not declaration.fields[name].optional:
-            _check(orchestrator, name, value, values)
+            _check(orchestrator, declaration, name, values)
+    cls.__declaration__ = declaration
     bus = Bus(
         lambda topic: declaration.topics.resolve(topic, declaration.where),
         lambda name, error, record: _calls.observer_failed(orchestrator, name, error, record),
@@ -52,6 +54,14 @@ def assemble(orchestrator: Any) -> None:
             attach(orchestrator, name, machine)
 
 
+def disassemble(orchestrator: Any) -> None:
+    """Detach the machines: the orchestrator's constructor raised."""
+    for machine in _values(orchestrator, orchestrator.__declaration__).values():
+        seam = None if machine is None else seam_of(machine)
+        if seam is not None:
+            seam.remove(orchestrator)
+
+
 def may_set(orchestrator: Any, name: str, value: Any) -> bool:
     """Return whether setting a machine field attaches a machine.
 
@@ -59,22 +69,23 @@ def may_set(orchestrator: Any, name: str, value: Any) -> bool:
     """
     if BUS not in vars(orchestrator):
         return False
-    values = _values(orchestrator)
+    declaration = orchestrator.__declaration__
+    values = _values(orchestrator, declaration)
     if values[name] is not None:
-        raise MachineFieldIsSetError(orchestrator.__declaration__.where, name)
+        raise MachineFieldIsSetError(declaration.where, name)
     if value is None:
         return False
-    _check(orchestrator, name, value, {**values, name: value})
+    _check(orchestrator, declaration, name, {**values, name: value})
     return True
 
 
-def _values(orchestrator: Any) -> dict[str, Any]:
-    return {name: getattr(orchestrator, name) for name in orchestrator.__declaration__.fields}
+def _values(orchestrator: Any, declaration: Any) -> dict[str, Any]:
+    return {name: getattr(orchestrator, name, None) for name in declaration.fields}
 
 
-def _check(orchestrator: Any, name: str, machine: Any, values: Mapping[str, Any]) -> None:
+def _check(orchestrator: Any, declaration: Any, name: str, values: Mapping[str, Any]) -> None:
     """Refuse what cannot be attached, before anything is."""
-    where, field = orchestrator.__declaration__.where, orchestrator.__declaration__.fields[name]
+    where, field, machine = declaration.where, declaration.fields[name], values[name]
     if not isinstance(machine, field.classes or Machine):
         expected = " | ".join(known.__name__ for known in field.classes or ())
         raise WrongMachineError(where, name, expected or field.annotation, repr(machine))

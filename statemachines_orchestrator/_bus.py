@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _Receiver = TypeVar("_Receiver", bound="Callable[..., Any]")
 _next_place = count().__next__
+_LAST = float("inf")
 
 
 class _Connections(dict[Any, int]):
@@ -32,8 +33,9 @@ class _Connections(dict[Any, int]):
         return _Connections(self)
 
     def __or__(self, other: Any) -> Any:
-        merged = {**other, **self}
-        return sorted(merged, key=merged.__getitem__)
+        return sorted(
+            {**other, **self}, key=lambda item: min(self.get(item, _LAST), other.get(item, _LAST))
+        )
 
 
 class OrderedSignal(NamedSignal):
@@ -56,7 +58,7 @@ class OrderedSignal(NamedSignal):
         Differs from blinker: the receiver is held strongly unless `weak=True`.
         Raises `AsyncObserverError` for an `async def`, which nobody would await.
         """
-        if iscoroutinefunction(receiver):
+        if iscoroutinefunction(receiver) or iscoroutinefunction(type(receiver).__call__):
             raise AsyncObserverError(_name_of(receiver), self.name)
         return super().connect(receiver, sender, weak)
 

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._engine import Payload, Seam
     from statemachines_orchestrator._turns import Turn
 
-__all__ = ["Call", "begin", "enqueue", "observer_failed", "run", "run_async", "to_rest", "to_rest_async"]
+__all__ = [
+    "Call",
+    "begin",
+    "enqueue",
+    "observer_failed",
+    "run",
+    "run_async",
+    "to_rest",
+    "to_rest_async",
+]
 
 logger = logging.getLogger("statemachines_orchestrator")
 
@@ -70,6 +79,7 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
             cascade.drain()
     except RunawayCascadeError as caught:
         runaway = caught
+        cascade.stop(runaway)
     except BaseException as stopped:
         cascade.stop(stopped)
         raise
@@ -162,6 +172,7 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
             await call.cascade.drain_async()
     except RunawayCascadeError as caught:
         runaway = caught
+        call.cascade.stop(runaway)
     except BaseException as stopped:
         if not call.is_nested:
             call.cascade.stop(stopped)
@@ -185,8 +196,6 @@ def _conclude(
     cascade: Cascade, result: Any, error: Exception | None, runaway: RunawayCascadeError | None
 ) -> Any:
     """Return the call's result, or raise: its own exception, or what went wrong after it."""
-    if runaway is not None:
-        cascade.stop(runaway)
     if error is not None:
         cascade.note_failures(error)
         if runaway is not None:

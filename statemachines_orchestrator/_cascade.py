@@ -156,8 +156,8 @@ class Cascade:
 
     def stop(self, stopped: BaseException) -> None:
         """End before its time: `stopped` takes the failures along, what waits is abandoned."""
-        self.note_failures(stopped)
         self.abandon()
+        self.note_failures(stopped)
 
     def abandon(self) -> None:
         """Announce what will not run any more."""
@@ -168,4 +168,6 @@ class Cascade:
     def note_failures(self, error: BaseException) -> None:
         """Add the failures as notes to an exception that is raised in place of the group."""
         for failure in self.failures:
-            add_note(error, f"{told(failure.reaction, failure.cause)} failed: {failure.exception!r}")
+            add_note(
+                error, f"{told(failure.reaction, failure.cause)} failed: {failure.exception!r}"
+            )

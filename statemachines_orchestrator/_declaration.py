@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import typing
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,7 +16,7 @@ from statemachines_orchestrator._annotations import (
     read_annotation,
     scope_of,
 )
-from statemachines_orchestrator._attachment import assemble
+from statemachines_orchestrator._attachment import assemble, disassemble
 from statemachines_orchestrator._host import HOST_IS_3, Machine, is_machine_class, passes_on
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
@@ -32,12 +34,12 @@ from statemachines_orchestrator.reactions import (
     reactions_of,
     removed,
 )
-from statemachines_orchestrator.topics import Topics, vocabulary_of
+from statemachines_orchestrator.topics import OBSERVED_KINDS, Topics, vocabulary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Declaration", "Options", "declare", "undo_explicit_define"]
+__all__ = ["Declaration", "Options", "declare", "finish"]
 
 SURFACE = (
     "asend",
@@ -68,6 +70,9 @@ _FROM_ATTRS = (
 """What an explicit `@attrs.define` makes anew, and must not."""
 
 
+_SPECIFICATION = type(attrs.field())
+
+
 @attrs.frozen
 class Options:
     """The class keywords that subclasses inherit."""
@@ -86,7 +91,8 @@ class Options:
                 )
         options = attrs.evolve(self, **given)
         name, bound = options.orchestrator_name, options.max_reactions
-        if not (isinstance(name, str) and name.isidentifier()) or name in RESERVED_NAMES:
+        is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+        if not is_name or name in RESERVED_NAMES:
             raise DeclarationError(
                 where,
                 f"orchestrator_name={name!r} cannot be the name of an injected parameter",
@@ -168,25 +174,28 @@ class Declaration:
         self.topics = Topics(vocabularies)
         found = _reactions_in(cls)
         self.plans = tuple(
-            _plan(cls, self, name, function, reaction)
+            plan
             for name, (reactions, function) in found.items()
-            for reaction in reactions
+            for plan in _plans(cls, self, name, function, reactions)
         )
         self.topics = Topics(vocabularies, frozenset(found))
 
-    def settle(self, cls: type, values: Mapping[str, Any]) -> None:
-        """Resolve, from the first machines given, what no annotation could tell."""
-        for name, field in list(self.fields.items()):
+    def settled(self, cls: type, values: Mapping[str, Any]) -> Declaration:
+        """Return the declaration, with what no annotation could tell told by the first machines."""
+        fields = dict(self.fields)
+        for name, field in self.fields.items():
             value = values.get(name)
-            if field.classes is not None:
+            if field.classes is not None or value is None:
                 continue
             if isinstance(value, Machine):
-                self.fields[name] = attrs.evolve(field, classes=(type(value),), optional=True)
-            elif value is not None and field.bare:
+                fields[name] = attrs.evolve(field, classes=(type(value),))
+            elif field.bare:
                 raise AnnotationIsNotAStateMachineError(self.where, name, field.annotation)
-            elif value is not None:
-                del self.fields[name]
-        self.wire(cls)
+            else:
+                del fields[name]
+        settled = attrs.evolve(self, fields=fields)
+        settled.wire(cls)
+        return settled
 
 
 def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]) -> None:
@@ -213,20 +222,34 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
             for attribute in attributes
         ]
 
-    attrs.define(
-        cls, slots=False, eq=False, repr=False, kw_only=kw_only, field_transformer=transform
-    )
+    try:
+        attrs.define(
+            cls,
+            slots=False,
+            eq=False,
+            repr=False,
+            kw_only=kw_only,
+            auto_attribs=True,
+            field_transformer=transform,
+        )
+    except attrs.exceptions.UnannotatedAttributeError as error:
+        raise DeclarationError(where, str(error).rstrip("."), "Annotate every field") from None
     _attach_before_post_init(cls)
+    set_attribute = _take_setattr(cls)
+    _prefer_ours(cls)
     declaration = Declaration(
         where,
         checked,
         abstract,
         {field.name: fields[field.name] for field in attrs.fields(cls) if field.name in fields},
-        set_attribute=_take_setattr(cls),
+        set_attribute=set_attribute,
         made={name: vars(cls)[name] for name in _FROM_ATTRS if name in vars(cls)},
     )
     cls.__declaration__ = declaration  # type: ignore[attr-defined]
     declaration.wire(cls)
+    for attribute in attrs.fields(cls):
+        if not attribute.inherited:
+            setattr(cls, attribute.name, _respecified(attribute))
 
 
 def _take_setattr(cls: Any) -> Any:
@@ -242,8 +265,47 @@ def _take_setattr(cls: Any) -> Any:
     return written
 
 
-def undo_explicit_define(cls: type) -> None:
-    """Put back what an explicit `@attrs.define` replaced: it changes storage, never meaning."""
+def _prefer_ours(cls: Any) -> None:
+    """Keep identity, repr and set-once where a base that is another attrs class comes first."""
+    ours = next(base for base in cls.__mro__[::-1] if "__declaration__" in vars(base))
+    for name in ("__eq__", "__hash__", "__ne__", "__repr__", "__setattr__"):
+        owner = next(base for base in cls.__mro__ if name in vars(base))
+        code = getattr(vars(owner)[name], "__code__", None)
+        by_attrs = (
+            vars(owner)[name] is None  # the hash of a class that compares by value
+            or "attrs generated" in getattr(code, "co_filename", "")
+            or (name == "__setattr__" and vars(owner).get("__attrs_own_setattr__", False))
+        )
+        if by_attrs and not issubclass(owner, ours):
+            setattr(cls, name, getattr(ours, name))
+
+
+def _respecified(attribute: attrs.Attribute[Any]) -> Any:
+    """Return the `attrs.field()` of which attrs made an attribute.
+
+    It stands in the class until the first instance: an explicit `@attrs.define` reads it again.
+    """
+    return attrs.field(
+        default=attribute.default,
+        validator=attribute.validator,
+        repr=attribute.repr,
+        hash=attribute.hash,
+        init=attribute.init,
+        metadata=dict(attribute.metadata),
+        converter=attribute.converter,
+        kw_only=attribute.kw_only,
+        eq=attribute.eq_key or attribute.eq,
+        order=attribute.order_key or attribute.order,
+        on_setattr=attribute.on_setattr,
+        alias=attribute.alias,
+    )
+
+
+def finish(cls: type) -> None:
+    """End the definition of a class: put back what an explicit `@attrs.define` replaced.
+
+    It changes storage, never meaning. Called before the first instance and the first subclass.
+    """
     declaration = vars(cls).get("__declaration__")
     if declaration is None or not declaration.made:
         return
@@ -253,6 +315,9 @@ def undo_explicit_define(cls: type) -> None:
                 setattr(cls, name, declaration.made[name])
         elif name in vars(cls):
             delattr(cls, name)
+    for attribute in attrs.fields(cls):
+        if type(vars(cls).get(attribute.name)) is _SPECIFICATION:
+            delattr(cls, attribute.name)
 
 
 # Fields ---------------------------------------------------------------------------------------
@@ -296,7 +361,7 @@ def _machine_field(
 ) -> MachineField | None:
     """Return the machine field that an attribute declares, `None` for plain data."""
     name, annotation, default = attribute.name, attribute.type, attribute.default
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
+    text = _text_of(annotation)
     if isinstance(default, Machine):
         raise DeclarationError(
             f"{where}.{name}",
@@ -314,6 +379,8 @@ def _machine_field(
         is_type = all(isinstance(one, type) or typing.get_origin(one) for one in reading.others)
         error = AnnotationIsNotAStateMachineError if is_type else UnexpectedAnnotationTypeError
         raise error(where, name, text)
+    if name.startswith("_") and not bare and reading.unresolved:
+        return None
     if name.startswith("_"):
         raise DeclarationError(
             f"{where}.{name}",
@@ -321,7 +388,19 @@ def _machine_field(
             f"Call the machine {name.lstrip('_')!r}",
         )
     classes = None if reading.unresolved else tuple(reading.machines)
-    return MachineField(name, classes, text, optional=reading.optional, bare=bare)
+    optional = reading.optional or (reading.unresolved and ("None" in text or "Optional" in text))
+    if reading.unresolved and not bare and default is None:
+        optional = True
+    return MachineField(name, classes, text, optional=optional, bare=bare)
+
+
+def _text_of(annotation: Any) -> str:
+    """Return an annotation as it was written, as far as it can be told."""
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    return repr(annotation).replace("typing.", "")
 
 
 def _with_orchestrator(factory: Any) -> Callable[[Any], Any]:
@@ -340,7 +419,11 @@ def _attach_before_post_init(cls: Any) -> None:
 
     def __attrs_post_init__(self: Any) -> None:  # noqa: N807 - attrs calls it by this name
         assemble(self)
-        own(self)
+        try:
+            own(self)
+        except BaseException:
+            disassemble(self)
+            raise
 
     __attrs_post_init__.attaches = True  # type: ignore[attr-defined]
     cls.__own_post_init__ = own  # where attrs, which makes slotted copies, mends its `super()`
@@ -357,7 +440,12 @@ def _reactions_in(cls: type) -> dict[str, tuple[tuple[Reaction, ...], Any]]:
         for name, value in vars(klass).items():
             marks = reactions_of(value)
             if value is removed:
-                found.pop(name, None)
+                if found.pop(name, None) is None:
+                    raise DeclarationError(
+                        f"{klass.__module__}.{klass.__qualname__}.{name}",
+                        "removed takes away an inherited reaction, and none has this name",
+                        _suggestion(name, found),
+                    )
             elif marks:
                 found.pop(name, None)  # decorated anew, it stands where it is decorated now
                 found[name] = (marks, value)
@@ -372,10 +460,29 @@ def _reactions_in(cls: type) -> dict[str, tuple[tuple[Reaction, ...], Any]]:
     return found
 
 
-def _plan(cls: type, declaration: Declaration, name: str, function: Any, reaction: Reaction) -> Plan:
-    """Resolve one reaction of `cls`."""
-    if name in SURFACE or name in declaration.fields:
-        taken_by = "a machine" if name in declaration.fields else "every orchestrator"
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, list(known), 1)
+    return f"Did you mean {nearest[0]}?" if nearest else "Delete the line"
+
+
+def _plans(
+    cls: type, declaration: Declaration, name: str, function: Any, reactions: Iterable[Reaction]
+) -> Iterator[Plan]:
+    """Resolve the decorators of one reaction of `cls`; a topic named twice counts once."""
+    named: set[tuple[str, Any]] = set()
+    for reaction in reactions:
+        plan = _plan(cls, declaration, name, function, reaction)
+        topics = tuple(topic for topic in plan.topics if (topic, reaction.cond) not in named)
+        named.update((topic, reaction.cond) for topic in topics)
+        yield attrs.evolve(plan, topics=topics)
+
+
+def _plan(
+    cls: type, declaration: Declaration, name: str, function: Any, reaction: Reaction
+) -> Plan:
+    """Resolve one decorator of a reaction of `cls`."""
+    if name in SURFACE or name in attrs.fields_dict(cls):
+        taken_by = "every orchestrator" if name in SURFACE else "a field"
         raise NameClashError(reaction.where, name, taken_by, "Give the reaction another name")
     if "cond" in declaration.fields and isinstance(reaction.cond, str):
         raise NameClashError(
@@ -387,12 +494,26 @@ def _plan(cls: type, declaration: Declaration, name: str, function: Any, reactio
     return Plan(
         name=name,
         label=f"{cls.__name__}.{name}",
-        topics=tuple(declaration.topics.resolve(topic, reaction.where) for topic in reaction.written()),
+        topics=tuple(
+            dict.fromkeys(_resolved(declaration, topic, reaction) for topic in reaction.written())
+        ),
         call=binder(function, method=True),
         cond=None if reaction.cond is None else _condition(cls, declaration, reaction),
         is_async=inspect.iscoroutinefunction(function),
         reaction=reaction,
     )
+
+
+def _resolved(declaration: Declaration, written: str, reaction: Reaction) -> str:
+    """Return the topic that a reaction names, refusing one that is for observers."""
+    topic = declaration.topics.resolve(written, reaction.where)
+    if topic.partition(":")[0] in OBSERVED_KINDS:
+        raise NotAReactionError(
+            reaction.where,
+            f"{topic!r} is for observers, which look and send nothing",
+            f"Connect one: orchestrator.bus.signal({topic!r}).connect(...)",
+        )
+    return topic
 
 
 def _condition(
@@ -411,12 +532,22 @@ def _condition(
                 "Define it in the class, or pass a callable",
             )
         if not inspect.isfunction(function):
-            return lambda owner, _record: getattr(owner, cond)
+            return _attribute_condition(cond)
     if inspect.iscoroutinefunction(function):
         raise NotAReactionError(
             reaction.where, f"cond={cond!r} is an async def", "Make it a def: it is asked at once"
         )
     return binder(function, method=is_method)
+
+
+def _attribute_condition(name: str) -> Callable[[Any, Any], Any]:
+    """Return what asks an attribute, which may hold a callable."""
+
+    def ask(owner: Any, record: Any) -> Any:
+        value = getattr(owner, name)
+        return binder(value, method=False)(owner, record) if callable(value) else value
+
+    return ask
 
 
 def _annotated_names(cls: type) -> Iterable[str]:

@@ -159,9 +159,7 @@ class Seam:
         self.entries: Any = None
         engine = machine._engine
         self.is_async = iscoroutinefunction(engine.processing_loop)
-        self.queue: Any = (
-            engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
-        )
+        self.queue: Any = engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
@@ -170,8 +168,9 @@ class Seam:
         for trigger in self.queue:  # an async machine's initial state, not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
         self._put, engine.put = engine.put, self.put
-        self._loop, engine.processing_loop = engine.processing_loop, (
-            self.loop_async if self.is_async else self.loop
+        self._loop, engine.processing_loop = (
+            engine.processing_loop,
+            (self.loop_async if self.is_async else self.loop),
         )
         if hasattr(engine, "enabled_events"):
             self._enabled, engine.enabled_events = engine.enabled_events, self.enabled_events
@@ -202,13 +201,23 @@ class Seam:
                 )
             if facts.invokes:
                 manager = engine._invoke_manager
-                self._invoke, manager.mark_for_invoke = manager.mark_for_invoke, self.mark_for_invoke
+                self._invoke, manager.mark_for_invoke = (
+                    manager.mark_for_invoke,
+                    self.mark_for_invoke,
+                )
         setattr(engine, _SEAM, self)
 
     def add(self, publisher: Any, name: str, orchestrator: Any) -> None:
         """Attach one orchestrator more: it publishes, and is injected as `name`."""
         self.publishers = (*self.publishers, publisher)
         self.injected = {**self.injected, name: orchestrator}
+
+    def remove(self, orchestrator: Any) -> None:
+        """Detach an orchestrator."""
+        self.publishers = tuple(one for one in self.publishers if one.owner is not orchestrator)
+        self.injected = {
+            name: other for name, other in self.injected.items() if other is not orchestrator
+        }
 
     # In -----------------------------------------------------------------------------------
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import statemachine
 
-__all__ = ["HOST", "HOST_IS_3", "SUPPORTED", "Machine", "configuration_of", "is_machine_class", "passes_on"]
+__all__ = [
+    "HOST",
+    "HOST_IS_3",
+    "SUPPORTED",
+    "Machine",
+    "configuration_of",
+    "is_machine_class",
+    "passes_on",
+]
 
 HOST = version("python-statemachine")
 HOST_IS_3 = hasattr(statemachine, "StateChart")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator.records import Sent, Transitioned, next_seq
-from statemachines_orchestrator.topics import canonical
+from statemachines_orchestrator.topics import ANY, canonical
 
 if TYPE_CHECKING:
     from statemachines_orchestrator._bus import Bus
@@ -23,7 +24,13 @@ class Publisher:
     __slots__ = ("bus", "machine", "name", "owner", "remembered", "runner")
 
     def __init__(
-        self, owner: Any, name: str, machine: Any, bus: Bus, runner: Runner, remembered: dict[Any, Any]
+        self,
+        owner: Any,
+        name: str,
+        machine: Any,
+        bus: Bus,
+        runner: Runner,
+        remembered: dict[Any, Any],
     ) -> None:
         self.owner = owner
         self.name = name
@@ -101,7 +108,7 @@ class Publisher:
         names = [] if event is None else [canonical(event), *_declared(transition, event)]
         return (
             *(f"exit:{self.name}.{state}" for state in exited),
-            *(f"{self.name}.{name}" for name in dict.fromkeys(names)),
+            *(f"{self.name}.{name}" for name in dict.fromkeys(names) if name != ANY),
             f"{self.name}.*",
             "*",
             *(f"enter:{self.name}.{state}" for state in entered),
@@ -114,5 +121,5 @@ def _declared(transition: Any, event: Any) -> list[str]:
         canonical(word)
         for declared in transition.events
         for word in declared.split(" ")
-        if word == event or declared.match(event)
+        if word == event or (HOST_IS_3 and declared.match(event))
     ]

@@ -7,7 +7,7 @@ from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._engine import here, joined, run_async_from_sync
-from statemachines_orchestrator.exceptions import AsyncReactionError
+from statemachines_orchestrator.exceptions import AsyncReactionError, NotAReactionError
 from statemachines_orchestrator.records import Abandoned, Failed, Finished, Started, next_seq
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Turn:
 class Subscription:
     """A reaction of one orchestrator to one topic: the receiver that queues its turns."""
 
-    __slots__ = ("call", "cond", "enqueue", "is_async", "label", "name", "owner", "topic")
+    __slots__ = ("call", "cond", "enqueue", "is_async", "label", "name", "owner", "topic", "where")
 
     def __init__(self, owner: Any, plan: Any, topic: str, enqueue: Callable[[Turn], None]) -> None:
         self.owner = owner
@@ -139,6 +139,7 @@ class Subscription:
         self.call: Callable[[Any, Any], Any] = plan.call
         self.cond: Callable[[Any, Any], Any] | None = plan.cond
         self.is_async: bool = plan.is_async
+        self.where: str = plan.reaction.where
 
     @property
     def __name__(self) -> str:
@@ -177,7 +178,16 @@ class ReactionTurn(Turn):
 
     def allowed(self) -> bool:
         cond = self.subscription.cond
-        return cond is None or bool(cond(self.owner, self.record))
+        if cond is None:
+            return True
+        answer = cond(self.owner, self.record)
+        if isawaitable(answer):
+            if iscoroutine(answer):
+                answer.close()
+            raise NotAReactionError(
+                self.subscription.where, "cond= gave an awaitable", "Make it answer at once"
+            )
+        return bool(answer)
 
     def call(self) -> Any:
         return self.subscription.call(self.owner, self.record)
@@ -191,7 +201,15 @@ class Post(Turn):
     record = None
 
     def __init__(
-        self, owner: Any, topic: str, machine: Any, event: str, args: Any, kwargs: Any, *, is_async: bool
+        self,
+        owner: Any,
+        topic: str,
+        machine: Any,
+        event: str,
+        args: Any,
+        kwargs: Any,
+        *,
+        is_async: bool,
     ) -> None:
         frame = here.get()
         super().__init__(owner, None if joined(frame) is None else frame.seq)

@@ -18,6 +18,8 @@ if sys.version_info < (3, 11):  # pragma: no cover - the other branch runs on ne
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Self
+
     from statemachines_orchestrator.records import Record
 
 __all__ = [
@@ -297,8 +299,9 @@ class AsyncReactionError(OrchestratorError, RuntimeError):
 
     def __str__(self) -> str:
         """Name the two ways out."""
+        what = self.name if self.name == self.topic else f"{self.name} ({self.topic})"
         return (
-            f"{self.name} ({self.topic}) must be awaited, and the call that led to it is a sync call in a "
+            f"{what} must be awaited, and the call that led to it is a sync call in a "
             "running event loop, where nobody waits. Begin with "
             '`await orchestrator.asend("machine.event", ...)` in place of that call, or make its machine '
             "async (one async def callback is enough) and await the call."
@@ -351,27 +354,38 @@ class ReactionErrors(OrchestratorError, ExceptionGroup[Exception]):
     """Who failed, in reaction to what, with which exception."""
 
     def __new__(
-        cls, message: str, exceptions: Sequence[Exception], result: Any = None, failures: Sequence[Failure] = ()
-    ) -> ReactionErrors:
+        cls,
+        message: str,
+        exceptions: Sequence[Exception],
+        result: Any = None,
+        failures: Sequence[Failure] = (),
+    ) -> Self:
         """Build the group, with its facts beside it."""
         self = super().__new__(cls, message, exceptions)
         self.result = result
         self.failures = tuple(failures)
         return self
 
-    def __init__(self, *_args: Any) -> None:
-        pass
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[Exception],
+        result: Any = None,  # noqa: ARG002 - __new__ has taken it
+        failures: Sequence[Failure] = (),  # noqa: ARG002 - __new__ has taken them
+    ) -> None:
+        super().__init__(message, exceptions)
 
-    def derive(self, exceptions: Sequence[Exception]) -> ReactionErrors:
-        """Build the part of the group that holds `exceptions` (`split`, `subgroup`, `except*`)."""
-        failures = [failure for failure in self.failures if failure.exception in exceptions]
-        return ReactionErrors(self.message, exceptions, self.result, failures)
+    def derive(self, excs: Sequence[Exception], /) -> ReactionErrors:  # type: ignore[override] # the stub's is generic
+        """Build the part of the group that holds `excs` (`split`, `subgroup`, `except*`)."""
+        kept = [
+            failure for failure in self.failures if any(failure.exception is one for one in excs)
+        ]
+        return ReactionErrors(self.message, excs, self.result, kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the group with its facts."""
-        return type(self), (self.message, list(self.exceptions), self.result, self.failures), {
-            "__notes__": getattr(self, "__notes__", [])
-        }
+        """Pickle the group with its facts and its notes."""
+        args = (self.message, list(self.exceptions), self.result, self.failures)
+        return type(self), args, {"__notes__": getattr(self, "__notes__", [])}
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -16,7 +16,7 @@ from statemachines_orchestrator._declaration import (
     Declaration,
     Options,
     declare,
-    undo_explicit_define,
+    finish,
 )
 from statemachines_orchestrator._engine import here, is_async, joined
 from statemachines_orchestrator._host import Machine, configuration_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Orchestrator"]
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(attrs.field, attrs.Factory))
+@dataclass_transform(eq_default=False, field_specifiers=(attrs.field,))
 class Orchestrator:
     """The base class of orchestrators.
 
@@ -71,22 +71,38 @@ class Orchestrator:
         "statemachines_orchestrator.Orchestrator", Options(), abstract=True, fields={}
     )
 
-    def __init_subclass__(cls, *, abstract: bool = False, kw_only: bool = False, **options: Any) -> None:
-        """Make the class an attrs class, and check what it declares."""
-        super().__init_subclass__()
-        for base in cls.__mro__[1:]:
-            undo_explicit_define(base)
-        if "__declaration__" in vars(cls):  # the slotted copy that an explicit @attrs.define made
-            undo_explicit_define(cls)
-            return
-        declare(cls, abstract=abstract, kw_only=kw_only, options=options)
+    if TYPE_CHECKING:
+        __attrs_attrs__: ClassVar[Any]
+
+        def __init_subclass__(
+            cls,
+            *,
+            orchestrator_name: str = "orc",
+            max_reactions: int | None = 100_000,
+            abstract: bool = False,
+            kw_only: bool = False,
+        ) -> None:
+            """Make the class an attrs class, and check what it declares."""
+    else:
+
+        def __init_subclass__(cls, *, abstract=False, kw_only=False, **options) -> None:
+            """Make the class an attrs class, and check what it declares."""
+            super().__init_subclass__()
+            for base in cls.__mro__[1:]:
+                finish(base)
+            if "__declaration__" in vars(cls):  # the slotted copy made by an explicit @attrs.define
+                finish(cls)
+            else:
+                declare(cls, abstract=abstract, kw_only=kw_only, options=options)
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:
         """Make an instance; its class keeps what it declared, whatever was decorated onto it."""
-        undo_explicit_define(cls)
+        finish(cls)
         if cls.__declaration__.abstract:
             raise DeclarationError(
-                cls.__declaration__.where, "an abstract orchestrator has no instances", "Subclass it"
+                cls.__declaration__.where,
+                "an abstract orchestrator has no instances",
+                "Subclass it",
             )
         return super().__new__(cls)
 
@@ -103,7 +119,7 @@ class Orchestrator:
             {
                 name: machine
                 for name in self.__declaration__.fields
-                if (machine := getattr(self, name)) is not None
+                if (machine := getattr(self, name, None)) is not None
             }
         )
 
@@ -112,7 +128,9 @@ class Orchestrator:
         """The class of each machine by field name; of a field that is `None`, the declared one."""
         return MappingProxyType(
             {
-                name: type(self.machines[name]) if name in self.machines else (field.classes or (None,))[0]
+                name: type(self.machines[name])
+                if name in self.machines
+                else (field.classes or (None,))[0]
                 for name, field in self.__declaration__.fields.items()
             }
         )
@@ -129,7 +147,14 @@ class Orchestrator:
         An observer is called at once, in mid-step, as `fn(machine, record=record)`,
         in the order of connection. It looks, and sends nothing.
         """
-        return self.__bus  # type: ignore[no-any-return]
+        bus: Bus | None = vars(self).get(BUS)
+        if bus is None:
+            raise DeclarationError(
+                self.__declaration__.where,
+                "its own __init__ has not called self.__attrs_init__(...), which attaches the machines",
+                "Call it, with the fields as its arguments",
+            )
+        return bus
 
     def post(self, topic: str, /, *args: Any, **kwargs: Any) -> None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
@@ -154,9 +179,7 @@ class Orchestrator:
         `UnknownTopicError`, at once, if `topic` is no `"machine.event"` of the orchestrator.
         """
         machine, event = self.__target(topic)
-        return _calls.to_rest_async(
-            _calls.Call(), lambda: machine.send(event, *args, **kwargs)
-        )
+        return _calls.to_rest_async(_calls.Call(), lambda: machine.send(event, *args, **kwargs))
 
     def __target(self, topic: str) -> tuple[Any, str]:
         """Return the machine and the event that a topic names."""
@@ -165,7 +188,9 @@ class Orchestrator:
         field, _, event = topic.partition(".")
         machine = getattr(self, field)
         if event == "*" or machine is None:
-            problem = "it names no single event" if event == "*" else f"{field!r} holds no machine yet"
+            problem = (
+                "it names no single event" if event == "*" else f"{field!r} holds no machine yet"
+            )
             raise UnknownTopicError(declaration.where, topic, problem)
         return machine, event
 
@@ -193,7 +218,7 @@ class Orchestrator:
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute, unless it is a machine."""
-        if name in self.__declaration__.fields:
+        if name in self.__declaration__.fields and getattr(self, name, None) is not None:
             raise MachineFieldIsSetError(self.__declaration__.where, name)
         super().__delattr__(name)
 

@@ -122,7 +122,7 @@ def _decorator(
         raise NotAReactionError(
             place(topics[0]), f"@{kind} without a topic", f'Write @{kind}("machine.member")'
         )
-    if not topics and not members:
+    if not topics and not any(value != () for value in members.values()):
         raise NotAReactionError(
             called_at, f"@{kind}() names no topic", f'Write @{kind}("machine.member")'
         )
@@ -165,7 +165,11 @@ def _member_id(kind: str, field: str, member: Any, called_at: str) -> str:
         return str(getattr(member, "id", member)).partition(" ")[0]
     if isinstance(member, State) and wanted is State:
         return str(member.id)
-    other = {"on": "an event or its id", "on_enter": "a state or its id", "on_exit": "a state or its id"}
+    other = {
+        "on": "an event or its id",
+        "on_enter": "a state or its id",
+        "on_exit": "a state or its id",
+    }
     raise NotAReactionError(
         called_at, f"@{kind}({field}=...) was given {member!r}", f"Give it {other[kind]}"
     )
@@ -175,7 +179,9 @@ def place(function: Any) -> str:
     """Return where a function stands in the user's source: `module.qualname (file, line)`."""
     code = getattr(function, "__code__", None)
     name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
-    return name if code is None else f"{name} ({_file(code.co_filename)}, line {code.co_firstlineno})"
+    return (
+        name if code is None else f"{name} ({_file(code.co_filename)}, line {code.co_firstlineno})"
+    )
 
 
 def _caller() -> str:
@@ -192,8 +198,20 @@ def _file(path: str) -> str:
 HOST_NAMES = ("machine", "event", "source", "target", "state", "transition", "model")
 """What python-statemachine injects by name, of which a reaction may ask for all."""
 
-RESERVED_NAMES = (*HOST_NAMES, "event_data", "self", "record", "key")
-"""The names that are no name for the orchestrator."""
+RESERVED_NAMES = (
+    *HOST_NAMES,
+    "event_data",
+    "ctx",
+    "data",
+    "error",
+    "key",
+    "new_configuration",
+    "on_error",
+    "previous_configuration",
+    "record",
+    "self",
+)
+"""Names that python-statemachine or a reaction gives to something else: none for the orchestrator."""
 
 
 def binder(function: Callable[..., Any], *, method: bool) -> Callable[[Any, Any], Any]:
@@ -207,7 +225,7 @@ def binder(function: Callable[..., Any], *, method: bool) -> Callable[[Any, Any]
     or by the orchestrator's name.
     """
     parameters = list(inspect.signature(function).parameters.values())
-    if method and len(parameters) == 1:
+    if method and len(parameters) == 1 and parameters[0].kind is not parameters[0].VAR_POSITIONAL:
         return lambda owner, _record: function(owner)
     return _Bound(function, parameters, method=method)
 

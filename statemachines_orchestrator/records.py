@@ -58,7 +58,7 @@ def _live_field() -> Any:
     return attrs.field(default=None, eq=False, hash=False, repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Record:
     """One thing that happened."""
 
@@ -86,7 +86,7 @@ class Record:
             object.__setattr__(self, name, value)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Sent(Record):
     """An event was put on a machine.
 
@@ -106,7 +106,7 @@ class Sent(Record):
     """The machine itself."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Transitioned(Record):
     """A transition took place: it is committed. Its cause is its `Sent`."""
 
@@ -132,7 +132,7 @@ class Transitioned(Record):
     """The host's transition."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Started(Record):
     """A reaction's or a posted event's turn began. Its cause is the record it reacts to."""
 
@@ -142,7 +142,7 @@ class Started(Record):
     """The topic that brought the turn about."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Finished(Record):
     """A turn ended well. Its cause is its `Started`."""
 
@@ -152,7 +152,7 @@ class Finished(Record):
     """What the reaction, or the event, returned."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Failed(Record):
     """A reaction, a posted event or an observer raised.
 
@@ -165,7 +165,7 @@ class Failed(Record):
     """What it raised."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Abandoned(Record):
     """A queued reaction or event will not run: the cascade was stopped."""
 
@@ -173,7 +173,7 @@ class Abandoned(Record):
     """The name of the reaction, or the posted topic."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class Settled(Record):
     """A cascade came to rest."""
 

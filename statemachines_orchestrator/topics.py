@@ -28,14 +28,18 @@ ANY = "*"
 STATE_KINDS = ("enter", "exit")
 EVENT_KINDS = ("sent",)
 TURN_KINDS = ("started", "finished", "failed", "abandoned")
-
-_DOTTED = ("done_state_", "done_invoke_", "error_")
-"""Prefixes of event ids that python-statemachine declares in a dotted form too (`done.state.x`)."""
+OBSERVED_KINDS = (*EVENT_KINDS, *TURN_KINDS)
+"""The kinds of topics that are for observers, and no reaction's."""
 
 
 def canonical(event: str) -> str:
-    """Return the one spelling of an event's name: `done_state_x` is `done.state.x`."""
-    for prefix in _DOTTED:
+    """Return the one spelling of an event's name: `done_state_x` is `done.state.x`.
+
+    python-statemachine declares both for `done_state_…`, `done_invoke_…` and `error_…`.
+    """
+    if event.startswith("error_"):
+        return event.replace("_", ".")
+    for prefix in ("done_state_", "done_invoke_"):
         if event.startswith(prefix):
             return prefix.replace("_", ".") + event[len(prefix) :]
     return str(event)
@@ -108,8 +112,8 @@ class Topics:
         if kind in TURN_KINDS:
             return f"{kind}:{self._turn(topic, kind, rest, where)}"
         problem = f"{kind!r} is no kind of topic"
-        kinds = [f"{known}:" for known in (*STATE_KINDS, *EVENT_KINDS, *TURN_KINDS)]
-        raise _unknown(where, topic, problem, kinds, kind + ":")
+        topics = [f"{known}:{rest}" for known in (*STATE_KINDS, *OBSERVED_KINDS)]
+        raise _unknown(where, topic, problem, topics, topic)
 
     def event(self, topic: str, where: str, whole: str | None = None) -> str:
         """Return `machine.event`, or `machine.*`, in its canonical spelling."""
@@ -119,7 +123,9 @@ class Topics:
         field, dot, member = path.partition(".")
         if field not in self.vocabularies:
             problem = f"no machine is called {field!r}"
-            raise _unknown(where, whole, problem, self._known(what), path, whole[: -len(path) or None])
+            raise _unknown(
+                where, whole, problem, self._known(what), path, whole[: -len(path) or None]
+            )
         if not dot or not member:
             problem = f"{field!r} is a machine, and the {what} is missing"
             raise _unknown(where, whole, problem, self._known(what, field), path)
@@ -132,7 +138,9 @@ class Topics:
             if member == ANY or vocabulary is None or vocabulary.takes(member):
                 return f"{field}.{member}"
         problem = f"machine {field!r} has no {what} {member!r}"
-        raise _unknown(where, whole, problem, self._known(what, field), path, whole[: -len(path) or None])
+        raise _unknown(
+            where, whole, problem, self._known(what, field), path, whole[: -len(path) or None]
+        )
 
     def _turn(self, whole: str, kind: str, name: str, where: str) -> str:
         """Return the name of a reaction or posted topic; `failed:` may name an observer too."""
@@ -155,7 +163,7 @@ class Topics:
             for vocabulary in [self.vocabularies[name]]
             if vocabulary is not None
             for member in sorted(vocabulary.states if what == "state" else vocabulary.events)
-        ]
+        ] + ([SETTLED] if what == "event" and field is None else [])
 
 
 def _unknown(

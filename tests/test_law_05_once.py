@@ -100,9 +100,7 @@ def test_a_refused_event_is_never_announced(engine: Any) -> None:
 
 
 @pytest.mark.parametrize("event", ["go", "stay"])
-def test_a_transition_whose_own_after_callback_raised_is_announced(
-    engine: Any, event: str
-) -> None:
+def test_a_transition_whose_own_after_callback_raised_is_announced(engine: Any, event: str) -> None:
     """It was committed: it is announced, and the caller gets the machine's exception."""
     held = Alone(engine.machine(Machine)())
     seen = observed(held)

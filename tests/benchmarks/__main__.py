@@ -1,0 +1,363 @@
+"""Print what an orchestrator costs, side by side with what it is made of.
+
+    python tests/benchmarks [--quick]
+
+Each line compares two contestants, which take turns within one run: a stretch of one, a stretch of
+the other, many rounds, the garbage collector off during a stretch. It prints the median of each in
+process time, which a busy machine disturbs little, the median of the rounds' ratios, and the bound
+that the project set itself, where it set one. A bound that is missed is printed, and fails nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import platform
+import tracemalloc
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from contextvars import Context
+from importlib.metadata import version
+from statistics import median
+from time import process_time_ns
+from typing import Any
+
+import statemachine
+from statemachine import State, StateMachine
+
+from statemachines_orchestrator import Orchestrator, on, on_enter, on_exit
+
+HOST_IS_3 = hasattr(statemachine, "StateChart")
+TOPICS = 8
+Stretch = Callable[[int], object]
+"""Does the same thing so many times."""
+
+
+# The contestants ------------------------------------------------------------------------------
+
+
+class Player(StateMachine):
+    """The machine of all contestants: two states, no callbacks."""
+
+    near = State(initial=True)
+    far = State()
+    hit = near.to(far) | far.to(near)
+
+
+class AsyncPlayer(Player):
+    """The same on the host's async engine, which it runs on for its one `async def`."""
+
+    async def on_hit(self) -> None:
+        """Do nothing."""
+
+
+class Pair(Orchestrator):
+    """Two machines to which nobody listens."""
+
+    ping: Player
+    pong: Player
+
+
+class AsyncPair(Orchestrator):
+    """Two async machines to which nobody listens."""
+
+    ping: AsyncPlayer
+    pong: AsyncPlayer
+
+
+class Game(Orchestrator, max_reactions=1_000_000):
+    """A cascade: each hit leads to one of the other machine, as long as any are `left`."""
+
+    ping: Player
+    pong: Player
+    left: int = 0
+
+    @on("ping.hit")
+    def return_ball(self) -> None:
+        """Hit it back."""
+        if self.left:
+            self.left -= 1
+            self.pong.hit()
+
+    @on("pong.hit")
+    def serve(self) -> None:
+        """Hit it again."""
+        if self.left:
+            self.left -= 1
+            self.ping.hit()
+
+    def play(self, hops: int) -> None:
+        """Run one cascade of so many hops: transition, reaction, next transition."""
+        self.left = hops
+        self.ping.hit()
+
+
+class HandPlayer(Player):
+    """A machine linked by hand: where the orchestrator has a reaction, it has a callback."""
+
+    waiting: deque[Callable[[], None]]
+    follow: Callable[[], None]
+
+    def after_hit(self) -> None:
+        """Queue what follows."""
+        self.waiting.append(self.follow)
+
+
+class HandGame:
+    """The same game over bare machines, through the FIFO that one writes by hand.
+
+    What follows a hit acts next, with every machine at rest, as in a cascade. Nothing else is
+    there: no failures kept, no bound, no threads or tasks, no records, no observers.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[], None]] = deque()
+        self.left = 0
+        self.ping, self.pong = HandPlayer(), HandPlayer()
+        self.ping.waiting = self.pong.waiting = self.waiting
+        self.ping.follow, self.pong.follow = self.return_ball, self.serve
+
+    def return_ball(self) -> None:
+        """Hit it back."""
+        if self.left:
+            self.left -= 1
+            self.pong.hit()
+
+    def serve(self) -> None:
+        """Hit it again."""
+        if self.left:
+            self.left -= 1
+            self.ping.hit()
+
+    def play(self, hops: int) -> None:
+        """Hit once from outside, then run everything that waits."""
+        self.left = hops
+        self.ping.hit()
+        while self.waiting:
+            self.waiting.popleft()()
+
+
+class Rally(Game, max_reactions=None):
+    """A game that stops its clock every thousand hops, and then lets another contestant run."""
+
+    def __attrs_post_init__(self) -> None:
+        """Start without a rival."""
+        self.rival: Callable[[], float] = float
+        self.rounds: list[list[float]] = []
+        self.resumed = 0
+
+    def return_ball(self) -> None:
+        """Hit it back, after a break if it is time for one."""
+        if self.left % 1000 == 0:
+            taken = process_time_ns() - self.resumed
+            self.rounds.append([taken / 1000, Context().run(self.rival)])
+            self.resumed = process_time_ns()
+        super().return_ball()
+
+
+class Watched(Orchestrator):
+    """Eight topics with a reaction."""
+
+    ping: Player
+    pong: Player
+
+    @on("ping.hit", "pong.hit", "ping.*", "pong.*")
+    @on_enter("ping.far", "pong.far")
+    @on_exit("ping.near", "pong.near")
+    def watch(self) -> None:
+        """Do nothing."""
+
+
+def hits(player: Any) -> Stretch:
+    """Return the stretch that sends a machine event after event."""
+
+    def stretch(size: int) -> None:
+        for _ in range(size):
+            player.hit()
+
+    return stretch
+
+
+def awaited_hits(loop: asyncio.AbstractEventLoop, player: Any) -> Stretch:
+    """Return the stretch that sends an async machine event after event."""
+
+    async def stretch(size: int) -> None:
+        for _ in range(size):
+            await player.hit()
+
+    return lambda size: loop.run_until_complete(stretch(size))
+
+
+def plays(game: Game | HandGame) -> Stretch:
+    """Return the stretch that is one cascade, with as many transitions as turns."""
+    return lambda size: game.play(size - 1)
+
+
+def builds(build: Callable[[], object]) -> Stretch:
+    """Return the stretch that builds one thing after another."""
+    return lambda size: [build() for _ in range(size)]
+
+
+def bare_pair() -> object:
+    """Build two machines without an orchestrator."""
+    return Player(), Player()
+
+
+def orchestrated(kind: type[Orchestrator]) -> Callable[[], Any]:
+    """Return what builds an orchestrator of two machines."""
+    return lambda: kind(Player(), Player())
+
+
+# Measuring ------------------------------------------------------------------------------------
+
+
+def timed(stretch: Stretch, size: int) -> float:
+    """Return the nanoseconds of process time that one of `size` units takes."""
+    gc.collect(1)  # what the stretch before left behind; the collector does not run by itself
+    begun = process_time_ns()
+    stretch(size)
+    return (process_time_ns() - begun) / size
+
+
+def weight(build: Callable[[], object], count: int) -> float:
+    """Return the bytes that each of `count` built things takes."""
+    build()
+    gc.collect()
+    tracemalloc.start()
+    built = [build() for _ in range(count)]
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (taken - built.__sizeof__()) / count
+
+
+class Bench:
+    """Measures, and prints a line of the table for each comparison."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.rounds = 3 if quick else 151
+        self.stretch_ns = 1e6 if quick else 12e6
+        self.crowd = 200 if quick else 10_000
+        self.built = 20 if quick else 1_000
+        self.hops = 5_000 if quick else 100_000
+
+    def run(self) -> None:
+        """Print the whole table."""
+        host, python = version("python-statemachine"), platform.python_version()
+        print(f"\npython-statemachine {host}, Python {python}, {self.rounds} rounds")
+        print(f"{'this / that':<48}{'this':>13}{'that':>13}{'':>13}   bound")
+        self.events()
+        self.hop()
+        self.building()
+        self.memory()
+        self.length()
+        self.strangers()
+
+    def events(self) -> None:
+        """Compare an event that nobody subscribed to with a bare machine's."""
+        ours, bare = hits(Pair(Player(), Player()).ping), hits(Player())
+        print_times("event / bare event", self.rates(ours, bare), 1.15 if HOST_IS_3 else None)
+        with closing(asyncio.new_event_loop()) as loop:
+            ours = awaited_hits(loop, AsyncPair(AsyncPlayer(), AsyncPlayer()).ping)
+            bare = awaited_hits(loop, AsyncPlayer())
+            rates = self.rates(ours, bare)
+        print_times("async event / bare async event", rates, 1.5 if HOST_IS_3 else None)
+
+    def hop(self) -> None:
+        """Compare a hop of a cascade with a bare event, and with a hop by hand."""
+        rates = self.rates(plays(Game(Player(), Player())), hits(Player()), plays(HandGame()))
+        print_times("hop / bare event", [[ours, bare] for ours, bare, _ in rates], None)
+        by_hand = [[ours, hand] for ours, _, hand in rates]
+        print_times("hop / hop by hand", by_hand, 1.2 if HOST_IS_3 else 1.5)
+
+    def building(self) -> None:
+        """Compare building an orchestrator of two machines with building two machines."""
+        for kind, what in ((Pair, "no reactions"), (Watched, f"{TOPICS} reactions")):
+            label = f"building two, {what} / two bare"
+            rates = self.rates(builds(orchestrated(kind)), builds(bare_pair))
+            print_times(label, rates, 1.5 if kind is Pair else None)
+
+    def memory(self) -> None:
+        """Compare the memory of an orchestrator of two machines with that of two machines."""
+        bare, pair, watched = (
+            weight(build, self.built) / 1000
+            for build in (bare_pair, orchestrated(Pair), orchestrated(Watched))
+        )
+        for label, ours, theirs, each, bound in (
+            ("memory of two, over two bare machines", pair, bare, pair - bare, 14),
+            ("memory of a topic with a reaction", watched, pair, (watched - pair) / TOPICS, 1.8),
+        ):
+            shown = tuple(f"{size:.2f} kB" for size in (ours, theirs, each))
+            print_row(label, shown, each, bound)
+
+    def length(self) -> None:
+        """Compare a transition and its turn in a long cascade with one in a cascade of one hop."""
+        rally, short = Rally(Player(), Player()), Rally(Player(), Player())
+
+        def play_short(size: int) -> None:
+            for _ in range(size):
+                short.play(1)
+
+        rally.rival = lambda: timed(play_short, 200) / 2
+        rally.play(self.hops)
+        print_times(f"hop, cascade of {self.hops:,} / cascade of 1", rally.rounds[1:], 1.05)
+
+    def strangers(self) -> None:
+        """Compare a hop among few other machines and reactions with one among many."""
+        game, bare = plays(Game(Player(), Player())), hits(Player())
+        few, many = 10, self.crowd
+        crowd = [Game(Player(), Player()) for _ in range(few // 2)]
+        among_few = self.rates(game, bare)
+        crowd += [Game(Player(), Player()) for _ in range((many - few) // 2)]
+        gc.freeze()  # the collector need not walk through the crowd between stretches
+        among_many = self.rates(game, bare)
+        ours, theirs = (median(ours for ours, _ in rates) for rates in (among_many, among_few))
+        drift = median(bare for _, bare in among_many) / median(bare for _, bare in among_few)
+        label = f"hop among {len(crowd) * 2:,} / among {few} machines, reactions"
+        ratio = ours / theirs / drift
+        print_row(label, (micro(ours), micro(theirs), f"{ratio:.2f} x"), ratio, 1.05)
+
+    def rates(self, *stretches: Stretch) -> list[list[float]]:
+        """Return, round by round, what a unit of each stretch takes."""
+        timed(stretches[0], 10)
+        size = max(10, int(self.stretch_ns / timed(stretches[0], 10)))
+        for stretch in stretches:
+            stretch(size)
+        return [[timed(stretch, size) for stretch in stretches] for _ in range(self.rounds)]
+
+
+# The table ------------------------------------------------------------------------------------
+
+
+def micro(nanoseconds: float) -> str:
+    """Return a time in microseconds."""
+    return f"{nanoseconds / 1000:.2f} µs"
+
+
+def print_times(label: str, rates: list[list[float]], bound: float | None) -> None:
+    """Print a line of times: the medians, and the median of the rounds' ratios."""
+    ours, theirs = (median(column) for column in zip(*rates, strict=True))
+    ratio = median(mine / other for mine, other in rates)
+    print_row(label, (micro(ours), micro(theirs), f"{ratio:.2f} x"), ratio, bound)
+
+
+def print_row(label: str, shown: tuple[str, ...], value: float, bound: float | None) -> None:
+    """Print a line, with the bound and whether it is kept."""
+    line = f"{label:<48}" + "".join(f"{column:>13}" for column in shown)
+    if bound is not None:
+        line += f"   ≤ {bound:<5g} {'kept' if value <= bound else 'MISSED'}"
+    print(line, flush=True)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Print what an orchestrator costs.")
+    parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    gc.disable()
+    Bench(quick=parser.parse_args().quick).run()
+
+
+if __name__ == "__main__":
+    main()

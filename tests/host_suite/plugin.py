@@ -1,0 +1,121 @@
+"""A pytest plugin that puts every machine into an orchestrator of its own, once it is built.
+
+With `--listen` each orchestrator also reacts to every transition and observes every event.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from statemachine import StateChart
+
+from statemachines_orchestrator import Orchestrator, on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEFT_OUT: dict[str, str] = {}
+"""Tests that cannot pass, each with the reason."""
+
+Machine = StateChart[Any]
+happened: Counter[str] = Counter()
+
+
+class Silent(Orchestrator, abstract=True):
+    """Nobody listens."""
+
+
+class Listening(Orchestrator, abstract=True):
+    """Every transition has a reaction, every event an observer."""
+
+    def __attrs_post_init__(self) -> None:
+        """Attach the machine, and observe it."""
+        super().__attrs_post_init__()
+        self.bus.signal("sent:*").connect(count_event)
+
+    @on("*")
+    def count_transition(self) -> None:
+        """Be the reaction."""
+        happened["transitions with a reaction"] += 1
+
+
+def count_event(_machine: Machine, *, record: object) -> None:  # noqa: ARG001 - blinker's call
+    """Be the observer."""
+    happened["observed events"] += 1
+
+
+class Builder:
+    """What calling a machine class becomes."""
+
+    def __init__(self, base: type[Orchestrator]) -> None:
+        self.base = base
+        self.holders: dict[type[Machine], Callable[..., Orchestrator]] = {}
+
+    def build(self, cls: type[Machine], *args: object, **kwargs: object) -> Machine:
+        """Build a machine and hand it to an orchestrator with this one field."""
+        machine: Machine = type.__call__(cls, *args, **kwargs)
+        if cls not in self.holders:
+            self.holders[cls] = self.holder(cls)
+        self.holders[cls](machine=machine)
+        happened["machines in an orchestrator"] += 1
+        return machine
+
+    def holder(self, cls: type[Machine]) -> Callable[..., Orchestrator]:
+        """Return an orchestrator class with one field for this machine class."""
+        body = {"__annotations__": {"machine": cls}, "__module__": __name__}
+        name = f"{cls.__name__}Holder"
+        return types.new_class(name, (self.base,), exec_body=lambda space: space.update(body))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--listen`."""
+    parser.addoption("--listen", action="store_true", help="react to every transition")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Replace the call of every machine class, after which the outermost `__init__` is done."""
+    builder = Builder(Listening if config.getoption("listen") else Silent)
+
+    def call(cls: type[Machine], *args: object, **kwargs: object) -> Machine:
+        return builder.build(cls, *args, **kwargs)
+
+    type(StateChart).__call__ = call  # type: ignore[method-assign, assignment]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is listed; a listed test that is no longer there is an error."""
+    left_out = [item for item in items if item.nodeid in LEFT_OUT]
+    if len(left_out) < len(LEFT_OUT) and config.args_source is not config.ArgsSource.ARGS:
+        missing = LEFT_OUT.keys() - {item.nodeid for item in left_out}
+        msg = f"LEFT_OUT names tests that do not exist: {sorted(missing)}"
+        raise pytest.UsageError(msg)
+    items[:] = [item for item in items if item.nodeid not in LEFT_OUT]
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker counted."""
+    happened.update(getattr(node, "workeroutput", {}).get("happened", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the counts of a worker to its controller; a run that attached nothing fails."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["happened"] = dict(happened)
+    elif not happened["machines in an orchestrator"]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts and what was left out."""
+    terminalreporter.section("orchestrated")
+    for what, count in happened.items():
+        terminalreporter.line(f"{count} {what}")
+    for test, reason in LEFT_OUT.items():
+        terminalreporter.line(f"left out: {test}: {reason}")

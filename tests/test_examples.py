@@ -1,0 +1,452 @@
+"""Every example runs, and prints what it is expected to print."""
+
+import csv
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+REAL_LOG = ROOT.parent / "shared" / "data" / "road_fines.csv"
+
+EXPECTED = {
+    "crossing": """\
+in the beginning          Crossing(cars=green, pedestrians=red)
+pedestrians.go   refused  Crossing(cars=green, pedestrians=red)
+cars.slow        taken    Crossing(cars=yellow, pedestrians=red)
+pedestrians.go   refused  Crossing(cars=yellow, pedestrians=red)
+cars.stop        taken    Crossing(cars=red, pedestrians=green)
+cars.go          refused  Crossing(cars=red, pedestrians=green)
+pedestrians.stop taken    Crossing(cars=green, pedestrians=red)
+2500 events sent in every order, both lights green after 0 of them
+""",
+    "device": """\
+await plant.device.poll()
+  21, Plant(device=idle, watchdog=quiet, notifier=-)
+await plant.device.poll()
+  22, Plant(device=idle, watchdog=quiet, notifier=-)
+await plant.device.poll()
+  None, Plant(device=idle, watchdog=growling, notifier=-)
+await plant.device.poll()
+    message: the device is silent
+  None, Plant(device=idle, watchdog=barking, notifier=ready)
+await plant.device.poll()
+  None, Plant(device=idle, watchdog=barking, notifier=ready)
+await plant.device.poll()
+    message: the alarm is over
+  23, Plant(device=idle, watchdog=quiet, notifier=ready)
+await plant.device.poll()
+  None, Plant(device=idle, watchdog=growling, notifier=ready)
+await plant.device.poll()
+    message: the device is silent
+  None, Plant(device=idle, watchdog=barking, notifier=ready)
+await plant.asend("watchdog.calm")
+    message: the alarm is over
+  Plant(device=idle, watchdog=quiet, notifier=ready)
+""",
+    "road_fines": """\
+refused: row 10: case X7, Payment: a fine is paid after its creation; \
+this is Case(fine=draft, payment=nothing, appeal=none)
+refused: row 21: case X3, Payment: paymentAmount is no amount of money: '12,50'
+refused: row 28: case X5, Send for Credit Collection: \
+a fine is collected after its penalty, while no appeal is open; \
+this is Case(fine=penalized, payment=nothing, appeal=at_prefecture)
+cases: 7, refused rows: 3
+     2 paid in full
+     2 sent to credit collection
+     1 unpaid
+     1 paid in part
+     1 never created
+""",
+    "saga": """\
+everything is free
+    flight booked
+    hotel  booked
+    car    booked
+  settled as Trip(flight=booked, hotel=booked, car=booked)
+no car is left
+    flight booked
+    hotel  booked
+    car    failed
+    hotel  cancelled
+    flight cancelled
+  settled as Trip(flight=cancelled, hotel=cancelled, car=failed)
+the hotel is full
+    flight booked
+    hotel  failed
+    flight cancelled
+  settled as Trip(flight=cancelled, hotel=failed, car=planned)
+""",
+    "shop": """\
+call shop.order.process()
+    payment.authorize took place: unpaid -> authorized
+    order.process took place: pending -> processing
+  payment.authorize leads to the reaction capture
+    payment.capture took place: authorized -> captured
+  enter:payment.captured leads to the reaction ship
+    order.ship took place: processing -> shipped
+  enter:order.shipped leads to the reaction dispatch
+    shipment.dispatch took place: waiting -> travelling
+  settled: save Shop(order=shipped, payment=captured, shipment=travelling)
+call shop.shipment.deliver()
+    shipment.deliver took place: travelling -> delivered
+  settled: save Shop(order=shipped, payment=captured, shipment=delivered)
+in the end
+  Shop(order=shipped, payment=captured, shipment=delivered)
+""",
+}
+
+
+def run(name: str, *arguments: str | Path) -> tuple[int, str, str]:
+    """Run an example as a user does, with every warning an error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *map(str, arguments)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_every_example_is_compared() -> None:
+    """No example is left out, and there are examples at all."""
+    assert sorted(EXPECTED) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert EXPECTED
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_an_example_prints_what_it_says(name: str) -> None:
+    """The whole output of an example is the expected one, and it leaves nothing on stderr."""
+    assert run(name) == (0, EXPECTED[name], "")
+
+
+def test_the_real_log_of_road_fines() -> None:
+    """The 390 rows of the real log are all accepted, and its cases end as counted by hand."""
+    if not REAL_LOG.exists():
+        pytest.skip("the real log is not beside this checkout")
+    assert run("road_fines", REAL_LOG) == (
+        0,
+        """\
+cases: 100, refused rows: 0
+    39 paid in full
+    36 sent to credit collection
+    16 unpaid
+     9 paid in part
+""",
+        "",
+    )
+
+
+# Logs made here --------------------------------------------------------------------------------
+
+HEADER = (
+    "amount,article,case:concept:name,concept:name,dismissal,expense,lastSent,"
+    "lifecycle:transition,notificationType,org:resource,paymentAmount,points,time:timestamp,"
+    "totalPaymentAmount,vehicleClass\n"
+)
+VALUE_COLUMNS = {
+    "Create Fine": "amount",
+    "Send Fine": "expense",
+    "Add penalty": "amount",
+    "Payment": "paymentAmount",
+    "Appeal to Judge": "dismissal",
+}
+
+
+def row(case: str, activity: str, value: str = "") -> str:
+    """Write one row of a log, with the value in the column of the activity."""
+    fields: dict[str, str] = dict.fromkeys(HEADER.strip().split(","), "")
+    fields["case:concept:name"] = case
+    fields["concept:name"] = activity
+    if value:
+        fields[VALUE_COLUMNS[activity]] = value
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(fields.values())
+    return text.getvalue()
+
+
+def log(*rows: tuple[str, ...]) -> str:
+    """Write a log of one case."""
+    return HEADER + "".join(row("A1", *values) for values in rows)
+
+
+def read(output: str) -> tuple[list[tuple[int, str]], dict[str, int]]:
+    """Read what the example printed: the refused rows, with their cases, and the outcomes."""
+    refusals: list[tuple[int, str]] = []
+    outcomes: dict[str, int] = {}
+    for line in output.splitlines():
+        if refusal := re.match(r"refused: row (\d+): case (\w+), ", line):
+            refusals.append((int(refusal[1]), refusal[2]))
+        elif count := re.match(r" *(\d+) ([a-z ]+)$", line):
+            outcomes[count[2]] = int(count[1])
+    return refusals, outcomes
+
+
+CREATED = ("Create Fine", "35.0")
+NOTIFIED = (CREATED, ("Send Fine", "11.0"), ("Insert Fine Notification",))
+PENALIZED = (*NOTIFIED, ("Add penalty", "71.5"))
+COLLECTION = ("Send for Credit Collection",)
+FULL, COLLECTED, UNPAID, PART, NEVER = (
+    "paid in full",
+    "sent to credit collection",
+    "unpaid",
+    "paid in part",
+    "never created",
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "outcome", "refused"),
+    [
+        pytest.param([CREATED], UNPAID, [], id="created"),
+        pytest.param([CREATED, ("Payment", "35.0")], FULL, [], id="paid before sending"),
+        pytest.param(
+            [CREATED, ("Payment", "35.0"), ("Send Fine", "6.71")],
+            PART,
+            [],
+            id="closed, then an expense is added",
+        ),
+        pytest.param(
+            [CREATED, ("Payment", "35.0"), ("Send Fine", "0.0"), ("Insert Fine Notification",)],
+            FULL,
+            [],
+            id="closed, then a letter that costs nothing",
+        ),
+        pytest.param(
+            [*NOTIFIED, ("Payment", "46.0"), ("Add penalty", "71.5")],
+            PART,
+            [],
+            id="closed, then a penalty",
+        ),
+        pytest.param([*PENALIZED, ("Payment", "46.0")], PART, [], id="paid as before the penalty"),
+        pytest.param([*PENALIZED, ("Payment", "82.5")], FULL, [], id="the penalty is covered"),
+        pytest.param(
+            [*PENALIZED, ("Payment", "46.0"), ("Payment", "36.5")], FULL, [], id="in two payments"
+        ),
+        pytest.param([*PENALIZED, ("Payment", "82.495")], FULL, [], id="to within half a cent"),
+        pytest.param([*PENALIZED, ("Payment", "82.494")], PART, [], id="more than half a cent"),
+        pytest.param([CREATED, ("Payment", "0.0")], UNPAID, [], id="a payment of nothing"),
+        pytest.param([("Create Fine", "0.0")], FULL, [], id="a fine of nothing"),
+        pytest.param([CREATED, ("Send Fine",)], UNPAID, [], id="an expense that is not given"),
+        pytest.param([*PENALIZED, COLLECTION], COLLECTED, [], id="collected"),
+        pytest.param(
+            [*PENALIZED, COLLECTION, ("Payment", "46.0")], COLLECTED, [], id="paid late in part"
+        ),
+        pytest.param(
+            [*PENALIZED, COLLECTION, ("Payment", "82.5")], FULL, [], id="paid late in full"
+        ),
+        pytest.param([*PENALIZED, ("Payment", "82.5"), COLLECTION], FULL, [7], id="nothing owed"),
+        pytest.param(
+            [CREATED, COLLECTION, ("Add penalty", "70.0")], UNPAID, [3, 4], id="out of order"
+        ),
+        pytest.param([CREATED, CREATED], UNPAID, [3], id="created twice"),
+        pytest.param(
+            [*PENALIZED, ("Insert Date Appeal to Prefecture",), COLLECTION],
+            UNPAID,
+            [7],
+            id="an appeal is open",
+        ),
+        pytest.param(
+            [
+                *NOTIFIED,
+                ("Insert Date Appeal to Prefecture",),
+                ("Add penalty", "71.5"),
+                ("Send Appeal to Prefecture",),
+                COLLECTION,
+                ("Receive Result Appeal from Prefecture",),
+                ("Notify Result Appeal to Offender",),
+                COLLECTION,
+            ],
+            COLLECTED,
+            [8],
+            id="an appeal is answered",
+        ),
+        pytest.param(
+            [*PENALIZED, ("Appeal to Judge", "NIL"), COLLECTION],
+            COLLECTED,
+            [],
+            id="the fine stands",
+        ),
+        pytest.param(
+            [*PENALIZED, ("Appeal to Judge", "G"), COLLECTION], UNPAID, [7], id="dismissed"
+        ),
+        pytest.param([*PENALIZED, ("Appeal to Judge",), COLLECTION], UNPAID, [7], id="not judged"),
+        pytest.param(
+            [("Payment", "1.0"), ("Appeal to Judge",), ("Send Fine", "1.0")],
+            NEVER,
+            [2, 3, 4],
+            id="never created",
+        ),
+        pytest.param([CREATED, ("Forgive Fine",)], UNPAID, [3], id="unknown activity"),
+    ],
+)
+def test_a_case_ends_as_the_rules_say(
+    tmp_path: Path, rows: list[tuple[str, ...]], outcome: str, refused: list[int]
+) -> None:
+    """Each rule of the road fines, on a case that obeys it or breaks it."""
+    path = tmp_path / "log.csv"
+    path.write_text(log(*rows), encoding="utf-8")
+    code, output, errors = run("road_fines", path)
+    refusals, counts = read(output)
+    assert (code, errors) == (0, "")
+    assert [number for number, _ in refusals] == refused
+    assert counts == {FULL: 0, COLLECTED: 0, UNPAID: 0, PART: 0} | {outcome: 1}
+
+
+VARIANTS = (
+    ("Create Fine", "Payment"),
+    ("Create Fine", "Payment", "Send Fine"),
+    ("Create Fine", "Send Fine"),
+    ("Create Fine", "Send Fine", "Payment"),
+    ("Create Fine", "Send Fine", "Payment", "Insert Fine Notification", "Add penalty"),
+    ("Create Fine", "Send Fine", "Insert Fine Notification", "Add penalty", "Payment", "Payment"),
+    ("Create Fine", "Send Fine", "Insert Fine Notification", "Payment", "Add penalty", "Payment"),
+    ("Create Fine", "Send Fine", "Insert Fine Notification", "Add penalty", "Payment"),
+    (
+        "Create Fine",
+        "Send Fine",
+        "Insert Fine Notification",
+        "Add penalty",
+        "Send for Credit Collection",
+        "Payment",
+    ),
+)
+
+
+def plain_outcome(rows: list[tuple[str, int]]) -> str:
+    """Tell how a case ends by plain arithmetic, in cents, over all of its rows."""
+    amount = [cents for activity, cents in rows if activity in {"Create Fine", "Add penalty"}][-1]
+    expenses = sum(cents for activity, cents in rows if activity == "Send Fine")
+    paid = sum(cents for activity, cents in rows if activity == "Payment")
+    if paid >= amount + expenses:
+        return FULL
+    if "Send for Credit Collection" in dict(rows):
+        return COLLECTED
+    return PART if paid else UNPAID
+
+
+def test_many_cases_end_as_plain_arithmetic_says(tmp_path: Path) -> None:
+    """However the rows of the cases are mixed, the outcomes are those of plain arithmetic."""
+    chance = random.Random(1)  # noqa: S311 - the same log every time
+    cents = {
+        "Create Fine": (3360, 3500),
+        "Send Fine": (0, 671, 1100),
+        "Add penalty": (6877, 7150),
+        "Payment": (0, 3360, 3500, 4031, 4460, 4600, 6877, 8250, 9000),
+    }
+    cases = {
+        f"A{number}": [
+            (activity, chance.choice(cents.get(activity, (0,))))
+            for activity in chance.choice(VARIANTS)
+        ]
+        for number in range(150)
+    }
+    order = [case for case, rows in cases.items() for _ in rows]
+    chance.shuffle(order)
+    waiting = {case: iter(rows) for case, rows in cases.items()}
+    text = HEADER
+    for case in order:
+        activity, value = next(waiting[case])
+        text += row(case, activity, f"{value / 100}" if activity in VALUE_COLUMNS else "")
+    path = tmp_path / "log.csv"
+    path.write_text(text, encoding="utf-8")
+
+    expected = Counter(plain_outcome(rows) for rows in cases.values())
+    code, output, errors = run("road_fines", path)
+    assert (code, errors) == (0, "")
+    assert read(output) == ([], dict(expected))
+    assert sorted(expected) == sorted([FULL, COLLECTED, UNPAID, PART])
+
+
+@pytest.mark.parametrize("number", ["12,5", "nan", "inf", "-5", "1e9", "", "1_0", "4O.0", "\u0664"])
+def test_a_malformed_number_refuses_its_row(tmp_path: Path, number: str) -> None:
+    """A number that is none refuses its row, with the reason, and the replay goes on."""
+    path = tmp_path / "log.csv"
+    path.write_text(log(CREATED, ("Payment", number), ("Payment", "35.0")), encoding="utf-8")
+    assert run("road_fines", path) == (
+        0,
+        f"""\
+refused: row 3: case A1, Payment: paymentAmount is no amount of money: {number!r}
+cases: 1, refused rows: 1
+     1 paid in full
+     0 sent to credit collection
+     0 unpaid
+     0 paid in part
+""",
+        "",
+    )
+
+
+def test_what_a_csv_file_may_look_like(tmp_path: Path) -> None:
+    """A byte order mark, quotes, line breaks of any kind, other columns: the same log."""
+    path = tmp_path / "log.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbf"
+        b'"concept:name","note","case:concept:name",amount,expense,paymentAmount,dismissal\r\n'
+        b'"Create Fine","two\r\nlines, and a comma","A ""1""","35.0",,,NIL\r\n'
+        b"\r\n"
+        b'Payment,,"A ""1""",,,35.0\r\n'
+        b'Payment,,"A ""1""",,,35.0,,,excess\r\n'
+        b"Payment,,,,,35.0,\r\n"
+    )
+    assert run("road_fines", path) == (
+        0,
+        """\
+refused: row 6: it has more fields than the header
+refused: row 7: it names no case
+cases: 1, refused rows: 2
+     1 paid in full
+     0 sent to credit collection
+     0 unpaid
+     0 paid in part
+""",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        pytest.param(b"", "it is empty and has no header", id="empty"),
+        pytest.param(
+            b"amount,expense,concept:name\n1,2,3\n",
+            "its header lacks case:concept:name, paymentAmount, dismissal",
+            id="columns",
+        ),
+        pytest.param(
+            (HEADER + '"35.0,7.0,A1\nand,so,on\n').encode(), "unexpected end of data", id="quotes"
+        ),
+        pytest.param(HEADER.encode("utf-16"), "it is not encoded in UTF-8", id="encoding"),
+        pytest.param(None, "No such file or directory", id="no file"),
+    ],
+)
+def test_a_log_that_cannot_be_read(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    """A log that cannot be read as a whole ends with one line on stderr and exit code 2."""
+    path = tmp_path / "log.csv"
+    if content is not None:
+        path.write_bytes(content)
+    assert run("road_fines", path) == (2, "", f"road_fines.py: cannot replay {path}: {problem}\n")
+
+
+def test_a_log_without_rows(tmp_path: Path) -> None:
+    """A header alone is a log of no cases."""
+    path = tmp_path / "log.csv"
+    path.write_text(HEADER, encoding="utf-8")
+    code, output, errors = run("road_fines", path)
+    assert (code, output.splitlines()[0], errors) == (0, "cases: 0, refused rows: 0", "")
+
+
+def test_too_many_arguments() -> None:
+    """More than one log is a mistake of the caller."""
+    usage = "usage: python road_fines.py [LOG.csv]\n"
+    assert run("road_fines", "a.csv", "b.csv") == (2, "", usage)
