@@ -22,8 +22,8 @@ __all__ = ["Reading", "is_class_variable", "own_annotations", "read_annotation",
 class Reading:
     """What an annotation turned out to be."""
 
-    machines: list[type] = attrs.field(factory=list)
-    others: list[Any] = attrs.field(factory=list)
+    machines: list[type] = attrs.Factory(list[type])
+    others: list[Any] = attrs.Factory(list[Any])
     optional: bool = False
     unresolved: bool = False
 
@@ -42,9 +42,9 @@ def scope_of(cls: type) -> dict[str, Any]:
     names: dict[str, Any] = (
         dict(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else {}
     )
-    frame = sys._getframe(1)  # noqa: SLF001 - a class in a function may name classes of the function
+    frame: Any = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a class in a function may name classes of the function
     while frame is not None and frame.f_globals.get("__name__") != cls.__module__:
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return {**names, **(frame.f_locals if frame is not None else {})}
 
 
@@ -65,7 +65,7 @@ def read_annotation(
     if annotation is None or annotation is type(None):
         reading.optional = True
     elif isinstance(annotation, (str, typing.ForwardRef)) or hasattr(annotation, "__forward_arg__"):
-        _read_string(getattr(annotation, "__forward_arg__", annotation), scope, reading)
+        _read_string(str(getattr(annotation, "__forward_arg__", annotation)), scope, reading)
     elif origin is typing.Union or isinstance(annotation, types.UnionType):
         for part in typing.get_args(annotation):
             read_annotation(part, scope, reading)

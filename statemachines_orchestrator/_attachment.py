@@ -32,8 +32,8 @@ def assemble(orchestrator: Any) -> None:
     """Make the bus, subscribe the reactions, attach the machines; all of it or nothing."""
     if BUS in vars(orchestrator):
         return
-    cls = type(orchestrator)
-    declaration = cls.__declaration__
+    cls = orchestrator.__class__
+    declaration: Any = cls.__declaration__
     if not declaration.is_settled:
         declaration = declaration.settled(cls, _values(orchestrator, declaration))
     values = _values(orchestrator, declaration)
@@ -115,5 +115,5 @@ def attach(orchestrator: Any, name: str, machine: Any) -> None:
     """Give a machine its seam, and the seam a publisher for this orchestrator."""
     seam = seam_of(machine) or Seam(machine, _calls)
     remembered = orchestrator.__declaration__.remembered.setdefault((name, type(machine)), {})
-    publisher = Publisher(orchestrator, name, machine, orchestrator.bus, _calls, remembered)
+    publisher = Publisher(orchestrator, name, machine, _calls, remembered)
     seam.add(publisher, orchestrator.orchestrator_name, orchestrator)

@@ -27,7 +27,8 @@ class _Connections(dict[Any, int]):
     def discard(self, item: Any) -> None:
         self.pop(item, None)
 
-    remove = dict.__delitem__
+    def remove(self, item: Any) -> None:
+        del self[item]
 
     def copy(self) -> _Connections:
         return _Connections(self)
@@ -69,7 +70,7 @@ class OrderedSignal(NamedSignal):
         """
         if self.is_muted:
             return []
-        results = []
+        results: list[tuple[Any, Any]] = []
         for receiver in self.receivers_for(sender):
             try:
                 results.append((receiver, receiver(sender, **kwargs)))

@@ -110,7 +110,7 @@ class Cascade:
             owner.bus.publish((SETTLED,), owner, settled)
 
     def _watch(self, turn: Turn, bound: int) -> None:
-        """Look for a loop at the bound: raise its error, or, if nothing repeats, double the bound."""
+        """Look for a loop at the bound; where nothing repeats, double the bound."""
         if self.turns >= bound:
             loop = loop_to(turn, bound)
             if loop is not None:

@@ -70,7 +70,7 @@ _FROM_ATTRS = (
 """What an explicit `@attrs.define` makes anew, and must not."""
 
 
-_SPECIFICATION = type(attrs.field())
+_SPECIFICATION = attrs.field().__class__
 
 
 @attrs.frozen
@@ -82,15 +82,16 @@ class Options:
 
     def replaced(self, where: str, given: Mapping[str, Any]) -> Options:
         """Return the options with those `given` in their place, checked."""
-        for name in given:
-            if name not in ("orchestrator_name", "max_reactions"):
+        for word in given:
+            if word not in ("orchestrator_name", "max_reactions"):
                 raise DeclarationError(
                     where,
-                    f"{name} is no class keyword of an orchestrator",
+                    f"{word} is no class keyword of an orchestrator",
                     "There are orchestrator_name, max_reactions, abstract and kw_only",
                 )
         options = attrs.evolve(self, **given)
-        name, bound = options.orchestrator_name, options.max_reactions
+        name: Any = options.orchestrator_name
+        bound: Any = options.max_reactions
         is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
         if not is_name or name in RESERVED_NAMES:
             raise DeclarationError(
@@ -146,9 +147,9 @@ class Declaration:
     topics: Topics = attrs.field(factory=lambda: Topics({}))
     set_attribute: Callable[[Any, str, Any], None] = object.__setattr__
     """What attrs wrote to convert and validate an attribute that is set."""
-    made: dict[str, Any] = attrs.field(factory=dict)
+    made: dict[str, Any] = attrs.Factory(dict[str, Any])
     """What attrs made of the class, as it is to stay."""
-    remembered: dict[tuple[str, type], dict[Any, Any]] = attrs.field(factory=dict)
+    remembered: dict[tuple[str, type], dict[Any, Any]] = attrs.Factory(dict[Any, Any])
     """The topics of transitions, by field and machine class."""
 
     @property
@@ -214,7 +215,7 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
     }
     scope, given = scope_of(cls), set(vars(cls))
 
-    def transform(_cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    def transform(_cls: type, attributes: list[Any]) -> list[Any]:
         return [
             attribute
             if attribute.inherited
@@ -236,23 +237,22 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
         raise DeclarationError(where, str(error).rstrip("."), "Annotate every field") from None
     _attach_before_post_init(cls)
     set_attribute = _take_setattr(cls)
-    _prefer_ours(cls)
     declaration = Declaration(
         where,
         checked,
         abstract,
-        {field.name: fields[field.name] for field in attrs.fields(cls) if field.name in fields},
+        {field.name: fields[field.name] for field in _attributes(cls) if field.name in fields},
         set_attribute=set_attribute,
-        made={name: vars(cls)[name] for name in _FROM_ATTRS if name in vars(cls)},
+        made=_preferred(cls) | {name: vars(cls)[name] for name in _FROM_ATTRS if name in vars(cls)},
     )
     cls.__declaration__ = declaration  # type: ignore[attr-defined]
     declaration.wire(cls)
-    for attribute in attrs.fields(cls):
+    for attribute in _attributes(cls):
         if not attribute.inherited:
             setattr(cls, attribute.name, _respecified(attribute))
 
 
-def _take_setattr(cls: Any) -> Any:
+def _take_setattr(cls: type) -> Any:
     """Take what attrs wrote to set attributes: `Orchestrator.__setattr__` calls it.
 
     On the class it would stand in the way of ours, and of an explicit `@attrs.define`.
@@ -260,16 +260,23 @@ def _take_setattr(cls: Any) -> Any:
     if not vars(cls).get("__attrs_own_setattr__"):
         return object.__setattr__
     written = vars(cls)["__setattr__"]
-    del cls.__setattr__
-    cls.__attrs_own_setattr__ = False
+    delattr(cls, "__setattr__")
+    cls.__attrs_own_setattr__ = False  # type: ignore[attr-defined] # attrs asks for it
     return written
 
 
-def _prefer_ours(cls: Any) -> None:
-    """Keep identity, repr and set-once where a base that is another attrs class comes first."""
+def _attributes(cls: Any) -> tuple[Any, ...]:
+    """Return the fields of a class, as attrs tells them."""
+    attributes: tuple[Any, ...] = attrs.fields(cls)
+    return attributes
+
+
+def _preferred(cls: Any) -> dict[str, Any]:
+    """Return our identity, repr and set-once, where another attrs class stands before ours."""
     ours = next(base for base in cls.__mro__[::-1] if "__declaration__" in vars(base))
+    preferred: dict[str, Any] = {}
     for name in ("__eq__", "__hash__", "__ne__", "__repr__", "__setattr__"):
-        owner = next(base for base in cls.__mro__ if name in vars(base))
+        owner: type = next(base for base in cls.__mro__ if name in vars(base))
         code = getattr(vars(owner)[name], "__code__", None)
         by_attrs = (
             vars(owner)[name] is None  # the hash of a class that compares by value
@@ -277,10 +284,11 @@ def _prefer_ours(cls: Any) -> None:
             or (name == "__setattr__" and vars(owner).get("__attrs_own_setattr__", False))
         )
         if by_attrs and not issubclass(owner, ours):
-            setattr(cls, name, getattr(ours, name))
+            preferred[name] = getattr(ours, name)
+    return preferred
 
 
-def _respecified(attribute: attrs.Attribute[Any]) -> Any:
+def _respecified(attribute: Any) -> Any:
     """Return the `attrs.field()` of which attrs made an attribute.
 
     It stands in the class until the first instance: an explicit `@attrs.define` reads it again.
@@ -315,7 +323,7 @@ def finish(cls: type) -> None:
                 setattr(cls, name, declaration.made[name])
         elif name in vars(cls):
             delattr(cls, name)
-    for attribute in attrs.fields(cls):
+    for attribute in _attributes(cls):
         if type(vars(cls).get(attribute.name)) is _SPECIFICATION:
             delattr(cls, attribute.name)
 
@@ -337,12 +345,12 @@ def _check_names(where: str, cls: type) -> None:
 
 def _as_machine(
     where: str,
-    attribute: attrs.Attribute[Any],
+    attribute: Any,
     fields: dict[str, MachineField],
     scope: Mapping[str, Any],
     *,
     bare: bool,
-) -> attrs.Attribute[Any]:
+) -> Any:
     """Note a field that holds a machine, and let its factory build it with `orc`."""
     fields.pop(attribute.name, None)
     field = _machine_field(where, attribute, scope, bare=bare)
@@ -357,7 +365,7 @@ def _as_machine(
 
 
 def _machine_field(
-    where: str, attribute: attrs.Attribute[Any], scope: Mapping[str, Any], *, bare: bool
+    where: str, attribute: Any, scope: Mapping[str, Any], *, bare: bool
 ) -> MachineField | None:
     """Return the machine field that an attribute declares, `None` for plain data."""
     name, annotation, default = attribute.name, attribute.type, attribute.default
@@ -369,7 +377,7 @@ def _machine_field(
             f"Use a factory: {name}: {text} = attrs.field(factory={type(default).__name__})",
         )
     reading = read_annotation(annotation, scope)
-    factory = getattr(default, "factory", None)
+    factory: Any = getattr(default, "factory", None)
     if reading.unresolved and is_machine_class(factory):
         reading.machines.append(factory)
         reading.unresolved = False
@@ -481,7 +489,7 @@ def _plan(
     cls: type, declaration: Declaration, name: str, function: Any, reaction: Reaction
 ) -> Plan:
     """Resolve one decorator of a reaction of `cls`."""
-    if name in SURFACE or name in attrs.fields_dict(cls):
+    if name in SURFACE or name in (field.name for field in _attributes(cls)):
         taken_by = "every orchestrator" if name in SURFACE else "a field"
         raise NameClashError(reaction.where, name, taken_by, "Give the reaction another name")
     if "cond" in declaration.fields and isinstance(reaction.cond, str):

@@ -57,7 +57,7 @@ class Runner(Protocol):
         """Run a sync machine's loop."""
 
     def run_async(self, seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
-        """Return the awaitable that runs an async machine's loop; `payload` is the caller's event."""
+        """Return the awaitable that runs an async machine's loop; `payload` is the event."""
 
     def begin(self, frame: Any) -> Any:
         """Make the cascade of the outermost call whose event was just put."""
@@ -91,8 +91,8 @@ class Payload(dict[str, Any]):
     __slots__ = ("call", "cause", "root", "seam", "seq")
 
     seam: Seam
-    seq: int | None
-    """The `seq` of its `Sent`."""
+    seq: Any
+    """The `seq` of its `Sent`; `None` of an initial state that was not entered yet."""
     cause: int | None
     """What sent it."""
     call: Any
@@ -157,13 +157,13 @@ class Seam:
         self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
         self.exits: Any = None
         self.entries: Any = None
-        engine = machine._engine
+        engine: Any = machine._engine
         self.is_async = iscoroutinefunction(engine.processing_loop)
         self.queue: Any = engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
-        facts = _facts_of(type(machine))
+        facts = _facts_of(machine.__class__)
         self.invokes = facts.invokes
         for trigger in self.queue:  # an async machine's initial state, not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
@@ -260,7 +260,7 @@ class Seam:
         return self._eventless(trigger)
 
     def mark_for_invoke(self, state: Any, event_kwargs: Any = None) -> None:
-        """Take the place of the invoke manager's: handlers are given the arguments without `copy`."""
+        """Take the place of the invoke manager's: it hands the arguments on without `copy`."""
         self._invoke(state, {**(event_kwargs or {}), **self.injected})
 
     def enabled_events(self, *args: Any, **kwargs: Any) -> Any:
@@ -340,7 +340,7 @@ class Seam:
         if not holder.cascade.open:
             holder.renew()
         moves = self._moves(transitions)
-        for transition, (exited, entered) in zip(transitions, moves):
+        for transition, (exited, entered) in zip(transitions, moves, strict=True):
             for publisher in self.publishers:
                 publisher.transitioned(trigger, payload, transition, exited, entered)
 
@@ -358,7 +358,7 @@ class Seam:
 
     def _moves(self, transitions: Sequence[Transition]) -> Iterable[tuple[Any, Any]]:
         """Return, for each transition, the ids of the states it exited and entered."""
-        if not _facts_of(type(self.machine)).nested:
+        if not _facts_of(self.machine.__class__).nested:
             return [self._flat_move(transition) for transition in transitions]
         moves: list[tuple[list[str], list[str]]] = [([], []) for _ in transitions]
         place = {id(transition): index for index, transition in enumerate(transitions)}
@@ -411,14 +411,15 @@ def _facts_of(machine_class: type) -> _Facts:
         return facts
 
 
-def _is_the_hosts(event: Any) -> bool:
+def _is_the_hosts(event: str) -> bool:
     """Whether the host itself sends this event from outside: an invocation that ended."""
     return event.startswith("done.invoke.") or event == "error.execution"
 
 
 def seam_of(machine: Any) -> Seam | None:
     """Return the seam of an attached machine."""
-    return getattr(machine._engine, _SEAM, None)
+    seam: Seam | None = getattr(machine._engine, _SEAM, None)
+    return seam
 
 
 def missing_seam(machine: Any) -> str | None:
@@ -447,4 +448,4 @@ def is_in_mid_step(machine: Any) -> bool:
 def is_async(machine: Any) -> bool:
     """Whether the machine runs on the host's async engine."""
     seam = seam_of(machine)
-    return seam is not None and seam.is_async
+    return seam is not None and bool(seam.is_async)

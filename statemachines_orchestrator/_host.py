@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import statemachine
 
@@ -22,10 +22,7 @@ HOST = version("python-statemachine")
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 SUPPORTED = "2.5, 2.6, 3.0, 3.1 and 3.2"
 
-if TYPE_CHECKING:
-    from statemachine import StateChart as Machine
-else:
-    Machine = statemachine.StateChart if HOST_IS_3 else statemachine.StateMachine
+Machine: Any = statemachine.StateChart if HOST_IS_3 else statemachine.StateMachine
 """The class of every state machine of the installed host."""
 
 

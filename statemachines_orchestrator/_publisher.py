@@ -24,20 +24,15 @@ class Publisher:
     __slots__ = ("bus", "machine", "name", "owner", "remembered", "runner")
 
     def __init__(
-        self,
-        owner: Any,
-        name: str,
-        machine: Any,
-        bus: Bus,
-        runner: Runner,
-        remembered: dict[Any, Any],
+        self, owner: Any, name: str, machine: Any, runner: Runner, remembered: dict[Any, Any]
     ) -> None:
         self.owner = owner
         self.name = name
         self.machine = machine
-        self.bus = bus
+        self.bus: Bus = owner.bus
         self.runner = runner
         self.remembered = remembered
+        """The topics of transitions, shared by all machines of one class in one field."""
 
     def sent(self, trigger: Any, payload: Payload, frame: Any, cascade: Any) -> None:
         """Announce that an event was put on the machine."""

@@ -21,7 +21,7 @@ def is_watched(turns: int, bound: int) -> bool:
 
 
 def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:
-    """Return the loop that led to `turn`, as topics and reactions by turns, `None` if nothing repeats.
+    """Return the loop that led to `turn`: topics and reactions by turns; `None` if there is none.
 
     A loop is the shortest sequence of turns that the causes of `turn` repeat without a break,
     at least twice, and over at least a tenth of the bound or a hundred turns.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._engine import here, joined, run_async_from_sync
+from statemachines_orchestrator._engine import here, is_async, joined, run_async_from_sync
 from statemachines_orchestrator.exceptions import AsyncReactionError, NotAReactionError
 from statemachines_orchestrator.records import Abandoned, Failed, Finished, Started, next_seq
 
@@ -24,30 +25,28 @@ SKIPPED = object()
 class Turn:
     """A turn waits in a cascade's queue, and is the frame of the context while it runs."""
 
-    __slots__ = ("cascade", "cause", "owner", "parent", "seq")
+    __slots__ = ("cascade", "cause", "label", "name", "owner", "parent", "record", "seq", "topic")
 
-    cascade: Any
-    cause: int | None
-    """The `seq` of the record it reacts to, or of where it was posted."""
-    owner: Any
-    """The orchestrator."""
-    parent: Turn | None
-    """The turn that led to this one, kept only while a runaway is looked for."""
-    seq: int | None
-    """The `seq` of its `Started`."""
-    name: str
-    """Its name in records: the reaction, or the posted topic."""
-    label: str
-    """Its name in errors: `Shop.capture`, or the posted topic."""
-    topic: str
-    """The topic that brought it about."""
-    record: Record | None
-
-    def __init__(self, owner: Any, cause: int | None) -> None:
+    def __init__(
+        self, owner: Any, name: str, label: str, topic: str, record: Record | None
+    ) -> None:
         self.owner = owner
-        self.cause = cause
-        self.parent = None
-        self.seq = None
+        """The orchestrator."""
+        self.name = name
+        """Its name in records: the reaction, or the posted topic."""
+        self.label = label
+        """Its name in errors: `Shop.capture`, or the posted topic."""
+        self.topic = topic
+        """The topic that brought it about."""
+        self.record = record
+        """The record it reacts to, `None` for a post."""
+        self.cascade: Any = None
+        self.cause: int | None = None if record is None else record.seq
+        """The `seq` of the record it reacts to, or of where it was posted."""
+        self.seq: Any = None
+        """The `seq` of its `Started`, `None` before."""
+        self.parent: Turn | None = None
+        """The turn that led to this one, kept only while a runaway is looked for."""
 
     @property
     def root(self) -> Any:
@@ -55,17 +54,17 @@ class Turn:
         return self.cascade
 
     @property
+    @abstractmethod
     def must_be_awaited(self) -> bool:
         """Whether it is known beforehand that the turn must be awaited."""
-        raise NotImplementedError
 
     def allowed(self) -> bool:
         """Whether the turn's condition, if it has one, holds now."""
         return True
 
+    @abstractmethod
     def call(self) -> Any:
         """Run the reaction, or send the event; the result may have to be awaited."""
-        raise NotImplementedError
 
     def begin(self) -> Any:
         """Begin the turn: become the frame, ask the condition, announce, call."""
@@ -81,7 +80,7 @@ class Turn:
         return self.call()
 
     def run_to_end(self) -> Any:
-        """Run the turn where nobody can await it: in an event loop of our own, if none is running."""
+        """Run the turn where nobody can await it: in a loop of our own, if none is running."""
         if self.must_be_awaited and in_running_loop():
             self.seq = self.cause
             raise AsyncReactionError(self.label, self.topic)
@@ -93,9 +92,6 @@ class Turn:
                 result.close()
             raise AsyncReactionError(self.label, self.topic)
         return run_async_from_sync(result)
-
-    def _started(self) -> Started:
-        return Started(seq=self.seq, cause=self.cause, name=self.name, topic=self.topic)
 
     def finished(self, result: Any) -> None:
         """Announce that the turn ended well."""
@@ -124,26 +120,24 @@ class Turn:
         if kind in bus.kinds:
             bus.publish((f"{kind}:{self.name}", f"{kind}:*"), self.owner, build)
 
+    def _started(self) -> Started:
+        return Started(seq=self.seq, cause=self.cause, name=self.name, topic=self.topic)
+
 
 class Subscription:
     """A reaction of one orchestrator to one topic: the receiver that queues its turns."""
 
-    __slots__ = ("call", "cond", "enqueue", "is_async", "label", "name", "owner", "topic", "where")
+    __slots__ = ("enqueue", "owner", "plan", "topic")
 
     def __init__(self, owner: Any, plan: Any, topic: str, enqueue: Callable[[Turn], None]) -> None:
         self.owner = owner
+        self.plan = plan
         self.topic = topic
         self.enqueue = enqueue
-        self.name: str = plan.name
-        self.label: str = plan.label
-        self.call: Callable[[Any, Any], Any] = plan.call
-        self.cond: Callable[[Any, Any], Any] | None = plan.cond
-        self.is_async: bool = plan.is_async
-        self.where: str = plan.reaction.where
 
     @property
     def __name__(self) -> str:
-        return self.name
+        return str(self.plan.name)
 
     def __call__(self, _sender: Any, *, record: Record) -> None:
         """Queue a turn on the current cascade."""
@@ -153,85 +147,58 @@ class Subscription:
 class ReactionTurn(Turn):
     """The turn of a reaction to one record."""
 
-    __slots__ = ("record", "subscription")
+    __slots__ = ("plan",)
 
     def __init__(self, subscription: Subscription, record: Record) -> None:
-        super().__init__(subscription.owner, record.seq)
-        self.subscription = subscription
-        self.record = record
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.subscription.name
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return self.subscription.label
-
-    @property
-    def topic(self) -> str:  # type: ignore[override]
-        return self.subscription.topic
+        plan = subscription.plan
+        super().__init__(subscription.owner, plan.name, plan.label, subscription.topic, record)
+        self.plan = plan
 
     @property
     def must_be_awaited(self) -> bool:
-        return self.subscription.is_async
+        """Whether the reaction is an `async def`."""
+        return bool(self.plan.is_async)
 
     def allowed(self) -> bool:
-        cond = self.subscription.cond
+        """Whether its `cond` holds now."""
+        cond = self.plan.cond
         if cond is None:
             return True
         answer = cond(self.owner, self.record)
         if isawaitable(answer):
             if iscoroutine(answer):
                 answer.close()
-            raise NotAReactionError(
-                self.subscription.where, "cond= gave an awaitable", "Make it answer at once"
-            )
+            where = self.plan.reaction.where
+            raise NotAReactionError(where, "cond= gave an awaitable", "Make it answer at once")
         return bool(answer)
 
     def call(self) -> Any:
-        return self.subscription.call(self.owner, self.record)
+        """Run the reaction."""
+        return self.plan.call(self.owner, self.record)
 
 
 class Post(Turn):
     """The turn of a posted event."""
 
-    __slots__ = ("args", "event", "is_async", "kwargs", "machine", "name")
+    __slots__ = ("args", "kwargs", "machine")
 
-    record = None
-
-    def __init__(
-        self,
-        owner: Any,
-        topic: str,
-        machine: Any,
-        event: str,
-        args: Any,
-        kwargs: Any,
-        *,
-        is_async: bool,
-    ) -> None:
+    def __init__(self, owner: Any, topic: str, machine: Any, args: Any, kwargs: Any) -> None:
+        super().__init__(owner, topic, topic, topic, None)
         frame = here.get()
-        super().__init__(owner, None if joined(frame) is None else frame.seq)
-        self.name = topic
+        self.cause = None if joined(frame) is None else frame.seq
         self.machine = machine
-        self.event = event
         self.args = args
         self.kwargs = kwargs
-        self.is_async = is_async
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return self.name
-
-    topic = label  # type: ignore[assignment]
 
     @property
     def must_be_awaited(self) -> bool:
-        return self.is_async
+        """Whether the machine is async."""
+        return is_async(self.machine)
 
     def call(self) -> Any:
-        return self.machine.send(self.event, *self.args, **self.kwargs)
+        """Send the event."""
+        event = self.name.partition(".")[2]
+        return self.machine.send(event, *self.args, **self.kwargs)
 
 
 def in_running_loop() -> bool:

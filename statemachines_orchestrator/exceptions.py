@@ -62,7 +62,8 @@ class NoMachinesOnOrchestratorError(OrchestratorError, TypeError):
         """Say what is missing, and the two ways out."""
         return (
             f"{self.where} declares no machine. Annotate a field with a state machine class "
-            "(order: Order), or declare a mixin of reactions: class ...(Orchestrator, abstract=True)."
+            "(order: Order), or declare a mixin of reactions: "
+            "class ...(Orchestrator, abstract=True)."
         )
 
 
@@ -80,8 +81,8 @@ class AnnotationIsNotAStateMachineError(OrchestratorError, TypeError):
     def __str__(self) -> str:
         """Name the field, and the way to declare plain data."""
         return (
-            f"{self.where}.{self.field} is annotated with {self.annotation}, which is no state machine "
-            f"class. For plain data give it a value or a field: "
+            f"{self.where}.{self.field} is annotated with {self.annotation}, which is no state "
+            f"machine class. For plain data give it a value or a field: "
             f"{self.field}: {self.annotation} = attrs.field()."
         )
 
@@ -100,14 +101,15 @@ class UnexpectedAnnotationTypeError(OrchestratorError, TypeError):
     def __str__(self) -> str:
         """Name the field, and what an annotation may be."""
         return (
-            f"{self.where}.{self.field} is annotated with {self.annotation}, which is no type. Annotate it "
-            "with a state machine class, Optional[...] of one, a union of several, or a string of these."
+            f"{self.where}.{self.field} is annotated with {self.annotation}, which is no type. "
+            "Annotate it with a state machine class, Optional[...] of one, a union of several, "
+            "or a string of these."
         )
 
 
 @attrs.define(slots=False)
 class DeclarationError(OrchestratorError, TypeError):
-    """A declaration that can mean nothing good: a shared default, a bad class keyword, a bad name."""
+    """A declaration that can mean nothing good: a shared default, a bad keyword, a bad name."""
 
     where: str
     problem: str
@@ -120,7 +122,7 @@ class DeclarationError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class NameClashError(OrchestratorError, TypeError):
-    """A field or reaction has a name that is taken: by the surface, an option, or the other of the two."""
+    """A field or a reaction has a name that is taken: by the surface, an option, the other."""
 
     where: str
     name: str
@@ -184,8 +186,8 @@ class WrongMachineError(OrchestratorError, TypeError):
     def __str__(self) -> str:
         """Say what the field takes and what it was given."""
         return (
-            f"{self.where}.{self.field} takes a machine of class {self.expected}, and was given "
-            f"{self.given}. Give it an instance of its class."
+            f"{self.where}.{self.field} takes a machine of class {self.expected}, and was "
+            f"given {self.given}. Give it an instance of its class."
         )
 
 
@@ -201,9 +203,9 @@ class MachineIsTakenError(OrchestratorError, ValueError):
     def __str__(self) -> str:
         """Say who holds the machine, and the two ways out."""
         return (
-            f"{self.where}.{self.field}: the machine already belongs to {self.holder}, which is its "
-            f"{self.orchestrator_name!r}. Give each orchestrator a machine of its own, or give one of the "
-            "two classes another orchestrator_name."
+            f"{self.where}.{self.field}: the machine already belongs to {self.holder}, which is "
+            f"its {self.orchestrator_name!r}. Give each orchestrator a machine of its own, or give "
+            "one of the two classes another orchestrator_name."
         )
 
 
@@ -217,8 +219,8 @@ class MachineIsBusyError(OrchestratorError, RuntimeError):
     def __str__(self) -> str:
         """Say what is wrong, and when to do it."""
         return (
-            f"{self.where}.{self.field}: the machine is in mid-step. Build the orchestrator before the "
-            "event is sent, or after it was taken; not in a callback of the machine."
+            f"{self.where}.{self.field}: the machine is in mid-step. Build the orchestrator before "
+            "the event is sent, or after it was taken; not in a callback of the machine."
         )
 
 
@@ -235,7 +237,7 @@ class StateFieldIsNotUniqueError(OrchestratorError, ValueError):
         """Name both fields, and the fix."""
         return (
             f"{self.where}: {self.other} and {self.field} share a model and its state_field "
-            f"{self.state_field!r}: each would overwrite the other's state. Give one of them another: "
+            f"{self.state_field!r}: each would overwrite the other's state. Give one another: "
             f"{self.field}=...(model, state_field='{self.field}_state')."
         )
 
@@ -257,7 +259,7 @@ class MachineFieldIsSetError(OrchestratorError, AttributeError):
 
 @attrs.define(slots=False)
 class UnsupportedHostError(OrchestratorError, RuntimeError):
-    """The installed python-statemachine lacks a seam, or something replaced the machine's engine."""
+    """The installed python-statemachine, or what replaced a machine's engine, lacks a seam."""
 
     where: str
     version: str
@@ -267,8 +269,8 @@ class UnsupportedHostError(OrchestratorError, RuntimeError):
     def __str__(self) -> str:
         """Say what is missing, and what is supported."""
         return (
-            f"{self.where}: python-statemachine {self.version} has no {self.missing} on this machine's "
-            f"engine. Supported are {self.supported}; install one of these."
+            f"{self.where}: python-statemachine {self.version} has no {self.missing} on this "
+            f"machine's engine. Supported are {self.supported}; install one of these."
         )
 
 
@@ -277,7 +279,10 @@ class UnsupportedHostError(OrchestratorError, RuntimeError):
 
 @attrs.define(slots=False)
 class AsyncObserverError(OrchestratorError, TypeError):
-    """An `async def` was connected as an observer. Its sibling `AsyncReactionError` is about reactions."""
+    """An `async def` was connected as an observer.
+
+    Its sibling `AsyncReactionError` is about reactions.
+    """
 
     observer: str
     topic: str
@@ -285,8 +290,9 @@ class AsyncObserverError(OrchestratorError, TypeError):
     def __str__(self) -> str:
         """Say why it is refused, and the fix."""
         return (
-            f"{self.observer} is an async def and cannot observe {self.topic!r}: an observer is called in "
-            "mid-step, where nobody can await it. Make it a reaction: decorate a method with @on(...)."
+            f"{self.observer} is an async def and cannot observe {self.topic!r}: an observer is "
+            "called in mid-step, where nobody can await it. Make it a reaction: decorate a method "
+            "with @on(...)."
         )
 
 
@@ -303,8 +309,8 @@ class AsyncReactionError(OrchestratorError, RuntimeError):
         return (
             f"{what} must be awaited, and the call that led to it is a sync call in a "
             "running event loop, where nobody waits. Begin with "
-            '`await orchestrator.asend("machine.event", ...)` in place of that call, or make its machine '
-            "async (one async def callback is enough) and await the call."
+            '`await orchestrator.asend("machine.event", ...)` in place of that call, or make its '
+            "machine async (one async def callback is enough) and await the call."
         )
 
 
@@ -322,8 +328,8 @@ class RunawayCascadeError(OrchestratorError, RuntimeError):
     def __str__(self) -> str:
         """Name the loop, and the fix."""
         return (
-            f"{self.where}: the cascade ran {self.max_reactions} reactions and goes round in a loop: "
-            f"{' → '.join(self.loop)}. Break the loop with a cond= or a guard, or raise the bound: "
+            f"{self.where}: the cascade ran {self.max_reactions} reactions and goes round in a "
+            f"loop: {' → '.join(self.loop)}. Break it with a cond= or a guard, or raise the bound: "
             "class ...(Orchestrator, max_reactions=...)."
         )
 
@@ -340,7 +346,7 @@ class Failure:
     """What it raised, with its own type and traceback."""
 
 
-class ReactionErrors(OrchestratorError, ExceptionGroup[Exception]):
+class ReactionErrors(OrchestratorError, ExceptionGroup[Exception]):  # noqa: N818 - a group has many
     """What followed a call failed; the call itself did happen.
 
     An `ExceptionGroup`, always, for one failure or many, in the order in which they failed.

@@ -18,7 +18,7 @@ from statemachines_orchestrator._declaration import (
     declare,
     finish,
 )
-from statemachines_orchestrator._engine import here, is_async, joined
+from statemachines_orchestrator._engine import here, joined
 from statemachines_orchestrator._host import Machine, configuration_of
 from statemachines_orchestrator._turns import Post, in_running_loop
 from statemachines_orchestrator.exceptions import (
@@ -85,7 +85,9 @@ class Orchestrator:
             """Make the class an attrs class, and check what it declares."""
     else:
 
-        def __init_subclass__(cls, *, abstract=False, kw_only=False, **options) -> None:
+        def __init_subclass__(
+            cls, *, abstract: bool = False, kw_only: bool = False, **options: Any
+        ) -> None:
             """Make the class an attrs class, and check what it declares."""
             super().__init_subclass__()
             for base in cls.__mro__[1:]:
@@ -151,8 +153,8 @@ class Orchestrator:
         if bus is None:
             raise DeclarationError(
                 self.__declaration__.where,
-                "its own __init__ has not called self.__attrs_init__(...), which attaches the machines",
-                "Call it, with the fields as its arguments",
+                "its own __init__ has not called self.__attrs_init__(...)",
+                "Call it, with the fields as its arguments: it attaches the machines",
             )
         return bus
 
@@ -165,10 +167,10 @@ class Orchestrator:
         Raises `UnknownTopicError` if `topic` is no `"machine.event"` of the orchestrator, and
         `AsyncReactionError` outside of a cascade for an async machine in a running event loop.
         """
-        machine, event = self.__target(topic)
-        post = Post(self, topic, machine, event, args, kwargs, is_async=is_async(machine))
-        if post.is_async and joined(here.get()) is None and in_running_loop():
-            raise AsyncReactionError(f"post({topic!r})", topic)
+        machine, _event = self.__target(topic)
+        post = Post(self, topic, machine, args, kwargs)
+        if post.must_be_awaited and joined(here.get()) is None and in_running_loop():
+            raise AsyncReactionError(topic, topic)
         _calls.enqueue(post)
 
     def asend(self, topic: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
@@ -198,8 +200,8 @@ class Orchestrator:
 
     @recursive_repr()
     def __repr__(self) -> str:
-        """Return `Shop(order=processing, payment=unpaid)`: states for machines, data as attrs does."""
-        parts = []
+        """Return `Shop(order=processing, retries=3)`: machines by state, data as attrs does."""
+        parts: list[str] = []
         for field in attrs.fields(type(self)):
             if field.repr:
                 value = getattr(self, field.name, attrs.NOTHING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 from statemachine import Event, State
@@ -21,8 +21,8 @@ __all__ = ["Reaction", "on", "on_enter", "on_exit", "reactions_of", "removed"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 if TYPE_CHECKING:
-    EventMember = Union[str, Event, TransitionList, tuple[Union[str, Event, TransitionList], ...]]
-    StateMember = Union[str, State, tuple[Union[str, State], ...]]
+    EventMember: TypeAlias = str | Event | TransitionList | tuple[str | Event | TransitionList, ...]
+    StateMember: TypeAlias = str | State | tuple[str | State, ...]
 
 _MARK = "__reactions__"
 
@@ -142,11 +142,12 @@ def _decorator(
     pairs = tuple(
         (field, _member_id(kind, field, member, called_at))
         for field, value in members.items()
-        for member in (value if isinstance(value, tuple) else (value,))
+        for member in _several(value)
     )
 
     def subscribe(method: _Method) -> _Method:
-        if not inspect.isfunction(method):
+        function: Any = method
+        if not inspect.isfunction(function):
             raise NotAReactionError(
                 called_at,
                 f"@{kind} decorates {method!r}, which is no function",
@@ -157,6 +158,10 @@ def _decorator(
         return method
 
     return subscribe
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _member_id(kind: str, field: str, member: Any, called_at: str) -> str:
@@ -185,8 +190,9 @@ def place(function: Any) -> str:
 
 
 def _caller() -> str:
-    frame = sys._getframe(3)  # noqa: SLF001 - the line of the decorator in the user's source
-    return f"{frame.f_globals.get('__name__')} ({_file(frame.f_code.co_filename)}, line {frame.f_lineno})"
+    frame = sys._getframe(3)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the line in the user's source
+    module = frame.f_globals.get("__name__")
+    return f"{module} ({_file(frame.f_code.co_filename)}, line {frame.f_lineno})"
 
 
 def _file(path: str) -> str:
@@ -211,7 +217,7 @@ RESERVED_NAMES = (
     "record",
     "self",
 )
-"""Names that python-statemachine or a reaction gives to something else: none for the orchestrator."""
+"""Names that are given to something else, and so are none for the orchestrator."""
 
 
 def binder(function: Callable[..., Any], *, method: bool) -> Callable[[Any, Any], Any]:

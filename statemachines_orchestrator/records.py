@@ -1,7 +1,8 @@
 """What happened, as frozen values.
 
 A record says that one thing took place.
-Every record has a `seq`, one count for the whole process, and a `cause`, the `seq` of what led to it.
+Every record has a `seq`, its place in one count of the whole process,
+and a `cause`, the `seq` of what led to it.
 Observers, reactions, tests and instruments read records, and nothing else.
 
 Live objects (`machine`, `transition`, `source`, `target`) travel in a record for its receivers.
@@ -36,9 +37,9 @@ next_seq = count(1).__next__
 """Counts everything that happens in the process, whether or not a record of it is built."""
 
 
-def _id(state: State | str | None) -> str | None:
+def _id(state: Any) -> str | None:
     """Return the id by which a state compares, prints and pickles."""
-    return state if state is None or isinstance(state, str) else state.id
+    return None if state is None else f"{getattr(state, 'id', state)}"
 
 
 def _facts_of(exception: BaseException) -> tuple[type, str]:
@@ -46,12 +47,16 @@ def _facts_of(exception: BaseException) -> tuple[type, str]:
     return type(exception), str(exception)
 
 
+def _repr_of(state: Any) -> str:
+    return repr(_id(state))
+
+
 def _plain(value: str | None) -> str:
     return repr(None if value is None else str(value))
 
 
 def _state_field() -> Any:
-    return attrs.field(eq=_id, hash=False, repr=lambda state: repr(_id(state)))
+    return attrs.field(eq=_id, hash=False, repr=_repr_of)  # pyright: ignore[reportUnknownVariableType] - attrs overloads it
 
 
 def _live_field() -> Any:
@@ -102,7 +107,7 @@ class Sent(Record):
     """The event's positional arguments."""
     kwargs: Mapping[str, Any] = attrs.field(hash=False)
     """The event's keyword arguments, without the orchestrator."""
-    machine: Any = _live_field()
+    machine: Any = _live_field()  # noqa: RUF009 - it returns an attrs field
     """The machine itself."""
 
 
@@ -114,9 +119,9 @@ class Transitioned(Record):
     """The field that holds the machine."""
     event: str | None = attrs.field(repr=_plain)
     """The name of the event, `None` for an eventless transition."""
-    source: State | str | None = _state_field()
+    source: State | str | None = _state_field()  # noqa: RUF009 - it returns an attrs field
     """The state that the transition leaves."""
-    target: State | str | None = _state_field()
+    target: State | str | None = _state_field()  # noqa: RUF009 - it returns an attrs field
     """The state that it leads to, `None` for a transition without a target."""
     args: tuple[Any, ...] = attrs.field(hash=False)
     """The event's positional arguments."""
@@ -126,9 +131,9 @@ class Transitioned(Record):
     """The ids of the states that were exited, innermost first."""
     entered: tuple[str, ...]
     """The ids of the states that were entered, outermost first."""
-    machine: Any = _live_field()
+    machine: Any = _live_field()  # noqa: RUF009 - it returns an attrs field
     """The machine itself."""
-    transition: Transition | None = _live_field()
+    transition: Transition | None = _live_field()  # noqa: RUF009 - it returns an attrs field
     """The host's transition."""
 
 

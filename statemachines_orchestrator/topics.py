@@ -166,7 +166,7 @@ class Topics:
         ] + ([SETTLED] if what == "event" and field is None else [])
 
 
-def _unknown(
+def _unknown(  # noqa: PLR0913, PLR0917 - the facts of an error
     where: str, topic: str, problem: str, known: list[str], given: str, prefix: str = ""
 ) -> UnknownTopicError:
     nearest = next(iter(get_close_matches(given, known, 1)), None)

@@ -64,7 +64,7 @@ class Engine:
 
 def close_the_hosts_loop() -> None:
     """Close the event loop that python-statemachine keeps for sync calls of async machines."""
-    cached = getattr(statemachine.utils, "_cached_loop")
+    cached = statemachine.utils._cached_loop
     if hasattr(cached, "loop"):
         cached.loop.close()
         del cached.loop

@@ -1168,7 +1168,7 @@ def test_a_record_prints_without_live_objects(engine: Engine) -> None:
     ]
 
 
-@pytest.mark.parametrize("through", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy])  # noqa: S301
+@pytest.mark.parametrize("through", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy])
 def test_a_record_pickles_without_live_objects(engine: Engine, through: Any) -> None:
     """A record comes back equal from a pickle or copy, without machine, transition and states."""
     heard: list[Any] = []

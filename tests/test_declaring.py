@@ -870,7 +870,7 @@ def test_data_may_be_private(define: Any) -> None:
         _note: str = "none"
 
     shop: Any = Shop
-    assert shop(Order(), note="told")._note == "told"  # noqa: SLF001 - attrs' own rule
+    assert shop(Order(), note="told")._note == "told"
 
 
 def test_a_field_without_an_annotation_loses_no_machine() -> None:
@@ -1810,7 +1810,7 @@ class SlottedStore(Orchestrator):
 
 def pickled(value: Any) -> Any:
     """Return what comes back from a pickle."""
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+    return pickle.loads(pickle.dumps(value))
 
 
 STORES = pytest.mark.parametrize("store_class", [Store, SlottedStore])

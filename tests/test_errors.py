@@ -192,7 +192,7 @@ def annotated_with_a_value() -> None:
     fix="There are orchestrator_name, max_reactions, abstract and kw_only",
 )
 def unknown_class_keyword() -> None:
-    class Slotted(Orchestrator, slots=True):
+    class Slotted(Orchestrator, slots=True):  # type: ignore[call-arg]
         order: Order
 
 
@@ -531,7 +531,7 @@ def machine_in_mid_step() -> None:
     StateFieldIsNotUniqueError,
     ValueError,
     f"{__name__}.Shop: payment and order share a model and its state_field 'state': each would "
-    "overwrite the other's state. Give one of them another: "
+    "overwrite the other's state. Give one another: "
     "order=...(model, state_field='order_state').",
     where=f"{__name__}.Shop",
     field="order",
@@ -570,7 +570,7 @@ def machine_set_twice() -> None:
 )
 def machine_with_another_engine() -> None:
     order: Any = Order()
-    order._engine = object()  # noqa: SLF001 - a host that lacks a seam
+    order._engine = object()
     Shop(order, Payment())
 
 
@@ -619,11 +619,11 @@ def async_reaction_of_a_sync_machine() -> None:
 @misuse(
     AsyncReactionError,
     RuntimeError,
-    "post('order.process') (order.process) must be awaited, and the call that led to it is a sync "
+    "order.process must be awaited, and the call that led to it is a sync "
     "call in a running event loop, where nobody waits. Begin with "
     '`await orchestrator.asend("machine.event", ...)` in place of that call, or make its machine '
     "async (one async def callback is enough) and await the call.",
-    name="post('order.process')",
+    name="order.process",
     topic="order.process",
 )
 def post_to_an_async_machine() -> None:
@@ -642,7 +642,7 @@ def post_to_an_async_machine() -> None:
     RuntimeError,
     "HERE.Game: the cascade ran 20 reactions and goes round in a loop: "
     "ping.hit → Game.return_ball → pong.hit → Game.serve → ping.hit. "
-    "Break the loop with a cond= or a guard, or raise the bound: "
+    "Break it with a cond= or a guard, or raise the bound: "
     "class ...(Orchestrator, max_reactions=...).",
     where="HERE.Game",
     max_reactions=20,
@@ -704,7 +704,7 @@ def test_an_error_carries_its_facts(misused: Misuse) -> None:
 def test_an_error_pickles(misused: Misuse) -> None:
     """An error comes back from a pickle with its type, its facts and its text."""
     error = misused.caught()
-    restored = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    restored = pickle.loads(pickle.dumps(error))
     assert (type(restored), attrs.asdict(restored), str(restored)) == (
         type(error),
         attrs.asdict(error),
@@ -727,7 +727,7 @@ def test_an_error_takes_notes(misused: Misuse) -> None:
     """An error takes notes, as every exception does, and pickles with them."""
     error = misused.caught()
     exceptions.add_note(error, "a note")
-    restored = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    restored = pickle.loads(pickle.dumps(error))
     assert (restored.__notes__, restored.__notes__[-1]) == (error.__notes__, "a note")
 
 
@@ -876,7 +876,7 @@ def test_derive_keeps_the_result_and_the_failures_of_what_it_is_given() -> None:
     )
 
 
-class Alike(Exception):  # noqa: N818 - a user's name
+class Alike(Exception):
     """An exception that says it is equal to all others."""
 
     def __eq__(self, other: object) -> bool:
@@ -947,7 +947,7 @@ def test_a_group_pickles() -> None:
     """A group comes back from a pickle with exceptions, notes, result and failures."""
     group = group_of_failures()
     exceptions.add_note(group, "a note")
-    restored = pickle.loads(pickle.dumps(group))  # noqa: S301 - our own
+    restored = pickle.loads(pickle.dumps(group))
     assert (type(restored), str(restored), told(restored)) == (
         ReactionErrors,
         str(group),

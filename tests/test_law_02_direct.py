@@ -51,7 +51,7 @@ class Shop(Orchestrator):
 
 
 def test_a_direct_call_in_a_callback_acts_at_once_and_returns_its_result(engine: Any) -> None:
-    """`orc.payment.authorize()` moves the payment in mid-step of the order, and returns its result."""
+    """`orc.payment.authorize()` moves the payment in mid-step, and returns its result."""
     shop = Shop(order=engine.machine(Order)(), payment=engine.machine(Payment)())
     engine.run(lambda: shop.order.process())
     assert shop.notes == (42, "pending", "authorized")

@@ -191,7 +191,7 @@ class TestStateChart:
     def chart(engine: Any, handler: bool) -> Any:  # noqa: FBT001
         from statemachine import StateChart  # noqa: PLC0415
 
-        class Chart(StateChart):
+        class Chart(StateChart[Any]):
             a = State(initial=True)
             b = State()
             go = a.to(b)

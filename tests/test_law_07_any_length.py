@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from statemachine import State, StateMachine
@@ -47,9 +47,9 @@ def test_a_cascade_is_as_deep_for_many_reactions_as_for_one(engine: Any) -> None
 
     class Measured(Game, max_reactions=None):
         def play(self, racket: Any) -> Any:
-            depth, frame = 0, sys._getframe()
+            depth, frame = 0, cast("Any", sys._getframe())
             while frame is not None:
-                depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
+                depth, frame = depth + 1, frame.f_back
             deepest.append(depth)
             return super().play(racket)
 

@@ -44,7 +44,8 @@ class Async(Orchestrator):
     @on("machine.hit")
     async def react(self, number: int) -> None:
         await asyncio.sleep(0)
-        self.log.append((number, asyncio.current_task().get_name()))
+        task: Any = asyncio.current_task()
+        self.log.append((number, task.get_name()))
         if number % 2:
             raise ValueError(number)
 
@@ -275,7 +276,7 @@ def test_post_outside_of_a_cascade_opens_one(engine: Any) -> None:
             self.log.append(number)
 
     held = Held(engine.machine(Sync)(), log=[])
-    assert held.post("machine.hit", 1) is None
+    assert held.post("machine.hit", 1) is None  # type: ignore[func-returns-value]
     assert held.log == [1]
 
     async def main() -> None:
@@ -539,10 +540,10 @@ def test_an_event_put_at_the_last_instant_is_not_stranded() -> None:
             self.lock = lock
 
         def acquire(self, **kwargs: Any) -> bool:
-            return self.lock.acquire(**kwargs)
+            return bool(self.lock.acquire(**kwargs))
 
         def locked(self) -> bool:
-            return self.lock.locked()
+            return bool(self.lock.locked())
 
         def release(self) -> None:
             if not fired:

@@ -41,7 +41,7 @@ def test_a_topic_that_names_nothing_is_refused_when_the_class_is_defined(
         class Bad(Orchestrator):
             order: Order
 
-            @decorator(topic)
+            @decorator(topic)  # type: ignore[untyped-decorator]
             def react(self) -> None:
                 """Never runs."""
 
@@ -53,7 +53,7 @@ def test_a_topic_that_names_nothing_is_refused_when_the_class_is_defined(
         class AlsoBad(Orchestrator):
             order: Order
 
-            @decorator(**{field: member})
+            @decorator(**{field: member})  # type: ignore[untyped-decorator]
             def react(self) -> None:
                 """Never runs."""
 
@@ -93,9 +93,9 @@ def test_a_reaction_with_the_name_of_a_field_is_refused() -> None:
     with pytest.raises(NameClashError):
 
         class Bad(Orchestrator):
-            order: Order
+            order: Order  # pyright: ignore[reportRedeclaration]
 
-            @on("order.ship")
+            @on("order.ship")  # type: ignore[no-redef]
             def order(self) -> None:
                 """Never runs."""
 
@@ -105,8 +105,8 @@ def test_a_reaction_with_the_name_of_a_field_is_refused() -> None:
     with pytest.raises(NameClashError):
 
         class AlsoBad(Base):
-            @on("order.ship")
-            def order(self) -> None:
+            @on("order.ship")  # type: ignore[misc]
+            def order(self) -> None:  # type: ignore[override]
                 """Never runs."""
 
 

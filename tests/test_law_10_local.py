@@ -7,9 +7,10 @@ import weakref
 from typing import Any
 
 import attrs
+import pytest
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, on
+from statemachines_orchestrator import Orchestrator, ReactionErrors, on
 
 
 class Machine(StateMachine):
@@ -58,10 +59,7 @@ def test_dropping_the_last_references_frees_all_of_it(engine: Any) -> None:
 
     held: Any = Failing(engine.machine(Machine)(), log=[])
     held.bus.signal("*").connect(lambda machine, record: None)
-    try:
-        engine.run(held.machine.go)
-    except Exception:  # noqa: BLE001 - its traceback holds the frames of the test
-        pass
+    engine.raises(ReactionErrors, held.machine.go)
     references = [weakref.ref(held), weakref.ref(held.machine), weakref.ref(held.bus.signal("*"))]
     del held
     gc.collect()
@@ -76,10 +74,8 @@ def test_a_machine_built_in_a_refused_orchestrator_is_bare() -> None:
         two: Machine
 
     machine = Machine()
-    try:
+    with pytest.raises(TypeError):
         Two(machine, "no machine")  # type: ignore[arg-type]
-    except TypeError:
-        pass
     log: list[int] = []
     held = Held(machine, log=log)
     machine.go()

@@ -1435,7 +1435,7 @@ def test_two_functions_of_one_name_never_share_a_signature(engine: Engine) -> No
             if keyword_only:
 
                 @on("light.toggle")
-                def react(self, *, amount: Any = None) -> None:
+                def react(self, *, amount: Any = None) -> None:  # pyright: ignore[reportRedeclaration]
                     got.append(("keyword", amount))
 
             else:
@@ -1610,7 +1610,7 @@ def misuses() -> dict[str, Callable[[], Any]]:
         "without a topic": lambda: on(),
         "an empty tuple": lambda: on(order=()),
         "a number": lambda: on(5),  # type: ignore[arg-type]
-        "an event by position": lambda: on(Order.process),
+        "an event by position": lambda: on(Order.process),  # pyright: ignore[reportArgumentType]
         "a state by position": lambda: on_enter(Order.pending),  # type: ignore[arg-type]
         "a number by keyword": lambda: on(order=5),  # type: ignore[arg-type]
         "a state where an event belongs": lambda: on(order=Order.pending),  # type: ignore[arg-type]
@@ -1640,7 +1640,7 @@ def test_an_event_where_a_state_belongs_is_refused() -> None:
         class Shop(Orchestrator):
             order: Order
 
-            @on_enter(order=Order.process)
+            @on_enter(order=Order.process)  # pyright: ignore[reportArgumentType]
             def react(self) -> None:
                 """Never run."""
 

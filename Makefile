@@ -1,0 +1,62 @@
+# On a fresh machine with python3 and make, every target sets up what it needs.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.installed
+HOST    = $$($(PYTHON) tests/matrix.py --venv $(1))
+
+.PHONY: help demo test lint types cov bench host-suite matrix dist clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --group dev --editable .
+	touch $@
+
+demo: $(READY)  ## run the shop of the README
+	$(BIN)/python examples/shop.py
+
+test: $(READY)  ## run the tests
+	$(BIN)/pytest
+
+lint: $(READY)  ## check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)  ## check types, strictly, twice
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+cov: $(READY)  ## run the tests on a 3.x and a 2.x host: every branch must have run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(call HOST,2.6.0) -m coverage run -m pytest -m "not newest"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench:  ## print what an orchestrator costs beside bare machines
+	$(call HOST,3.2.2) tests/benchmarks
+	$(call HOST,2.6.0) tests/benchmarks
+
+host-suite:  ## run python-statemachine's own tests with each machine in an orchestrator
+	$(PYTHON) tests/host_suite
+
+matrix:  ## run the tests on every supported host and every Python found
+	$(PYTHON) tests/matrix.py
+
+dist: $(READY)  ## build sdist and wheel, look inside, install the wheel and import it
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m zipfile --list dist/*.whl | grep py.typed
+	$(BIN)/python -m tarfile --list dist/*.tar.gz | grep tests/matrix.py
+	$(PYTHON) -m venv --clear .venv-dist
+	.venv-dist/bin/python -m pip install -qq dist/*.whl
+	.venv-dist/bin/python -I -c "import statemachines_orchestrator as package; print(package.__file__)"
+
+clean:  ## remove everything that make made
+	rm -rf .venv .venv-* .host-suite dist build htmlcov .coverage .coverage.* coverage.xml
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find statemachines_orchestrator tests examples -name __pycache__ -prune -exec rm -rf {} +
