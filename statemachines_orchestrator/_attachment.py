@@ -115,5 +115,5 @@ def attach(orchestrator: Any, name: str, machine: Any) -> None:
     """Give a machine its seam, and the seam a publisher for this orchestrator."""
     seam = seam_of(machine) or Seam(machine, _calls)
     remembered = orchestrator.__declaration__.remembered.setdefault((name, type(machine)), {})
-    publisher = Publisher(orchestrator, name, machine, _calls, remembered)
+    publisher = Publisher(orchestrator, name, machine, remembered)
     seam.add(publisher, orchestrator.orchestrator_name, orchestrator)

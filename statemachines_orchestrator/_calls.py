@@ -41,20 +41,19 @@ logger = logging.getLogger("statemachines_orchestrator")
 # Sync -----------------------------------------------------------------------------------------
 
 
-def run(seam: Seam, args: tuple[Any, ...]) -> Any:
+def run(seam: Seam) -> Any:
     """Run the loop of a sync machine: an outermost call, or one nested in a cascade."""
     frame = here.get()
     cascade = joined(frame)
-    start = partial(seam.original_loop, *args)
     if cascade is None:
-        return to_rest(start, seam)
+        return to_rest(seam.host_loop, seam)
     if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
         here.set(cascade)
     try:
-        return start()
+        return seam.host_loop()
     finally:
         if seam.queue:
-            _run_stranded(seam, start, cascade)
+            _run_stranded(seam, cascade)
         here.set(frame)
 
 
@@ -74,7 +73,7 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
         except Exception as caught:  # noqa: BLE001 - raised below, when the cascade is at rest
             error = caught
         if seam is not None and seam.queue:
-            _run_stranded(seam, start, cascade)
+            _run_stranded(seam, cascade)
         if cascade.queue or cascade.announced:
             cascade.drain()
     except RunawayCascadeError as caught:
@@ -86,15 +85,17 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
     finally:
         cascade.open = False
         here.set(frame)
+    if error is None and runaway is None and not cascade.failures:
+        return result
     return _conclude(cascade, result, error, runaway)
 
 
-def _run_stranded(seam: Seam, start: Callable[[], Any], cascade: Cascade) -> None:
+def _run_stranded(seam: Seam, cascade: Cascade) -> None:
     """Run what the host left in the machine's queue; what raises there is a failure of its own."""
     while seam.has_stranded:
         name = f"{seam.publishers[0].name}.{seam.queue[0].event}"
         try:
-            start()
+            seam.host_loop()
         except Exception as error:  # noqa: BLE001 - it is another caller's event
             cascade.keep(f"{name}, left in the machine's queue", None, error)
 
@@ -148,7 +149,7 @@ class Call:
 def run_async(seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
     """Return the coroutine that runs the loop of an async machine, and what follows from it."""
     call = Call()
-    coroutine = to_rest_async(call, partial(seam.original_loop, *args))
+    coroutine = to_rest_async(call, partial(seam.host_loop, *args))
     if payload is not None:
         payload.call = call
         call.dropped = weakref.ref(coroutine, call.drop)
@@ -223,7 +224,9 @@ def begin(frame: Any) -> Cascade:
     """Make the cascade of the outermost call whose event was just put; its loop will take it."""
     if type(frame) is Cascade and frame.is_begun:
         return frame
-    cascade = Cascade(is_open=False)
+    cascade = Cascade()
+    cascade.open = False
+    cascade.is_begun = True
     cascade.previous = frame
     here.set(cascade)
     return cascade

@@ -9,7 +9,6 @@ The stack is as deep for a million turns as for one, and only what waits is kept
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from inspect import isawaitable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -29,42 +28,26 @@ __all__ = ["Cascade"]
 class Cascade:
     """The queue of one outermost call, and what came of it. It is a frame: that of its drain."""
 
-    __slots__ = (
-        "announced",
-        "bounds",
-        "failures",
-        "is_begun",
-        "is_settled",
-        "is_watched",
-        "of_host",
-        "open",
-        "previous",
-        "queue",
-        "running",
-        "thread",
-        "turns",
-    )
-
     seq = None
+    is_begun = False
+    """Whether it was made by `put` and waits for the call that it belongs to."""
+    previous: Any = None
+    of_host = False
+    """Whether the call is the host's own: nobody waits for its failures."""
+    is_settled = False
+    turns = 0
+    bounds = 1
+    """How many times over the bound now counts."""
+    is_watched = False
+    running: Turn | None = None
 
-    def __init__(self, *, is_open: bool = True) -> None:
+    def __init__(self) -> None:
         self.queue: deque[Turn] = deque()
         self.failures: list[Failure] = []
         self.announced: dict[int, Any] = {}
         """The orchestrators that published something, by identity, in order."""
         self.thread = get_ident()
-        self.open = is_open
-        self.is_begun = not is_open
-        """Whether it was made by `put` and waits for the call that it belongs to."""
-        self.previous: Any = None
-        self.of_host = False
-        """Whether the call is the host's own: nobody waits for its failures."""
-        self.is_settled = False
-        self.turns = 0
-        self.bounds = 1
-        """How many times over the bound now counts."""
-        self.is_watched = False
-        self.running: Turn | None = None
+        self.open = True
 
     @property
     def cascade(self) -> Cascade:
@@ -100,14 +83,12 @@ class Cascade:
         self.is_settled = True
         here.set(self)
         for owner in list(self.announced.values()):
-            settled = partial(
-                Settled,
-                seq=next_seq(),
-                cause=None,
-                reactions=self.turns,
-                failures=len(self.failures),
-            )
-            owner.bus.publish((SETTLED,), owner, settled)
+            seq = next_seq()
+            for signal in owner.bus.heard(SETTLED):
+                record = Settled(
+                    seq=seq, cause=None, reactions=self.turns, failures=len(self.failures)
+                )
+                signal.send(owner, record=record)
 
     def _watch(self, turn: Turn, bound: int) -> None:
         """Look for a loop at the bound; where nothing repeats, double the bound."""

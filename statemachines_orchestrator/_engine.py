@@ -7,7 +7,7 @@ The host rebuilds the engine when a machine is copied or unpickled, so a copy is
     at rest     engine.processing_loop  a call begins here and has come to rest when it returns
     committed   the content of a transition's `after`, reached once for each committed step:
                 3.x engine._execute_transition_content(..., set_target_as_state=True)
-                2.x the callback registry's call for the key of `after`
+                2.x the executor of its `after` callbacks in the callback registry
 
 Announcing there, after all `after_` callbacks and whether or not one of them raised,
 keeps cause before effect on both engines: the async one runs a group of callbacks at once.
@@ -18,9 +18,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
+from statemachine.callbacks import CallbacksExecutor
 from statemachine.utils import run_async_from_sync
 
 from statemachines_orchestrator._host import HOST_IS_3
@@ -28,15 +29,16 @@ from statemachines_orchestrator.records import next_seq
 from statemachines_orchestrator.topics import walk_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from statemachine import State
     from statemachine.transition import Transition
 
 __all__ = [
+    "Move",
     "Payload",
     "Runner",
     "Seam",
+    "flat_move",
     "here",
     "is_async",
     "is_in_mid_step",
@@ -47,13 +49,12 @@ __all__ = [
 ]
 
 _SEAM = "_orchestration"
-_INITIAL = "__initial__"
 
 
 class Runner(Protocol):
     """Runs one call of a machine's loop to rest, with the cascade that follows from it."""
 
-    def run(self, seam: Seam, args: tuple[Any, ...]) -> Any:
+    def run(self, seam: Seam) -> Any:
         """Run a sync machine's loop."""
 
     def run_async(self, seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
@@ -78,6 +79,19 @@ def joined(frame: Any) -> Any:
         return None
     cascade = frame.cascade
     return cascade if cascade.open and cascade.thread == get_ident() else None
+
+
+Move: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""The ids of the states that a transition exited, innermost first, and entered, outermost first."""
+
+
+def flat_move(machine: Any, transition: Any) -> Move:
+    """Return what a transition of a machine without nested states exits and enters."""
+    if transition.target is None:
+        return (), ()
+    exited = () if transition.internal else (transition.source.id,)
+    enters = not transition.internal or getattr(machine, "enable_self_transition_entries", False)
+    return exited, (transition.target.id,) if enters else ()
 
 
 class Payload(dict[str, Any]):
@@ -129,21 +143,21 @@ class Seam:
 
     __slots__ = (
         "__weakref__",
-        "_content",
-        "_enabled",
-        "_eventless",
-        "_invoke",
-        "_loop",
-        "_prepare_entry",
-        "_prepare_exit",
-        "_put",
         "calls",
         "entries",
         "exits",
+        "host_content",
+        "host_enabled",
+        "host_entry",
+        "host_eventless",
+        "host_exit",
+        "host_invoke",
+        "host_loop",
+        "host_put",
         "injected",
-        "invokes",
         "is_async",
         "machine",
+        "nested",
         "publishers",
         "queue",
         "runner",
@@ -154,58 +168,40 @@ class Seam:
         self.runner = runner
         self.publishers: tuple[Any, ...] = ()
         self.injected: dict[str, Any] = {}
-        self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
         self.exits: Any = None
         self.entries: Any = None
         engine: Any = machine._engine
         self.is_async = iscoroutinefunction(engine.processing_loop)
+        if self.is_async:
+            self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
         self.queue: Any = engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
+        setattr(engine, _SEAM, self)
         facts = _facts_of(machine.__class__)
-        self.invokes = facts.invokes
+        self.nested = facts.nested
         for trigger in self.queue:  # an async machine's initial state, not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
-        self._put, engine.put = engine.put, self.put
-        self._loop, engine.processing_loop = (
-            engine.processing_loop,
-            (self.loop_async if self.is_async else self.loop),
-        )
+        self.host_put = _replace(engine, "put", self.put)
+        loop = self.loop_async if self.is_async else self.loop
+        self.host_loop = _replace(engine, "processing_loop", loop)
         if hasattr(engine, "enabled_events"):
-            self._enabled, engine.enabled_events = engine.enabled_events, self.enabled_events
+            self.host_enabled = _replace(engine, "enabled_events", self.enabled_events)
         if not HOST_IS_3:
-            registry = machine._callbacks
-            if self.is_async:
-                self._content, registry.async_call = registry.async_call, self.content_2_async
-            else:
-                self._content, registry.call = registry.call, self.content_2
-        else:
-            self._content, engine._execute_transition_content = (
-                engine._execute_transition_content,
-                self.content_async if self.is_async else self.content,
-            )
-            if facts.nested:
-                self._prepare_exit, engine._prepare_exit_states = (
-                    engine._prepare_exit_states,
-                    self.prepare_exit,
-                )
-                self._prepare_entry, engine._prepare_entry_states = (
-                    engine._prepare_entry_states,
-                    self.prepare_entry,
-                )
-            if facts.eventless:
-                self._eventless, engine.select_eventless_transitions = (
-                    engine.select_eventless_transitions,
-                    self.select_eventless,
-                )
-            if facts.invokes:
-                manager = engine._invoke_manager
-                self._invoke, manager.mark_for_invoke = (
-                    manager.mark_for_invoke,
-                    self.mark_for_invoke,
-                )
-        setattr(engine, _SEAM, self)
+            registry = machine._callbacks._registry
+            for key in facts.after:
+                registry[key] = _Committing(registry[key], self)
+            return
+        content = self.content_async if self.is_async else self.content
+        self.host_content = _replace(engine, "_execute_transition_content", content)
+        self.host_invoke = _replace(engine._invoke_manager, "mark_for_invoke", self.mark_for_invoke)
+        if facts.nested:
+            self.host_exit = _replace(engine, "_prepare_exit_states", self.prepare_exit)
+            self.host_entry = _replace(engine, "_prepare_entry_states", self.prepare_entry)
+        if facts.eventless:
+            name = "select_eventless_transitions"
+            self.host_eventless = _replace(engine, name, self.select_eventless)
 
     def add(self, publisher: Any, name: str, orchestrator: Any) -> None:
         """Attach one orchestrator more: it publishes, and is injected as `name`."""
@@ -224,8 +220,9 @@ class Seam:
     def payload(self, kwargs: dict[str, Any], seq: int | None, cause: int | None) -> Payload:
         """Wrap an event's keyword arguments; what the caller passed as `orc` is dropped."""
         payload = Payload(kwargs)
-        for name in self.injected:
-            payload.pop(name, None)
+        if kwargs:
+            for name in self.injected:
+                payload.pop(name, None)
         payload.seam = self
         payload.seq = seq
         payload.cause = cause
@@ -235,21 +232,22 @@ class Seam:
     def put(self, trigger: Any, *args: Any, **kwargs: Any) -> None:
         """Take the place of `engine.put`: every event goes through here."""
         if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
-            self._put(trigger, *args, **kwargs)
+            self.host_put(trigger, *args, **kwargs)
             return
         frame = here.get()
         cascade = joined(frame)
-        trigger.kwargs = payload = self.payload(
-            trigger.kwargs, next_seq(), None if cascade is None else frame.seq
-        )
-        self._put(trigger, *args, **kwargs)
-        future = getattr(trigger, "future", None)
-        if future is not None:
-            self.calls[future] = payload
-        if cascade is None and self.invokes and _is_the_hosts(trigger.event):
+        cause = None if cascade is None else frame.seq
+        payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
+        self.host_put(trigger, *args, **kwargs)
+        if self.is_async and HOST_IS_3 and trigger.future is not None:
+            self.calls[trigger.future] = payload
+        if HOST_IS_3 and cascade is None and _is_the_hosts(trigger.event):
             self.runner.begin(frame).of_host = True
         for publisher in self.publishers:
-            publisher.sent(trigger, payload, frame, cascade)
+            if "sent" in publisher.bus.kinds:
+                if cascade is None:
+                    self.runner.begin(frame)  # an observer's failure has a cascade to go to
+                publisher.sent(trigger, payload)
 
     def select_eventless(self, trigger: Any) -> Any:
         """Take the place of `engine.select_eventless_transitions`: these come without `put`."""
@@ -257,31 +255,26 @@ class Seam:
         trigger.kwargs = payload = self.payload(trigger.kwargs, frame.seq, frame.seq)
         payload.call = getattr(frame, "call", None)
         payload.root = frame.root
-        return self._eventless(trigger)
+        return self.host_eventless(trigger)
 
     def mark_for_invoke(self, state: Any, event_kwargs: Any = None) -> None:
         """Take the place of the invoke manager's: it hands the arguments on without `copy`."""
-        self._invoke(state, {**(event_kwargs or {}), **self.injected})
+        self.host_invoke(state, {**(event_kwargs or {}), **self.injected})
 
     def enabled_events(self, *args: Any, **kwargs: Any) -> Any:
         """Take the place of `engine.enabled_events`: guards ask for `orc` here too."""
-        return self._enabled(*args, **{**kwargs, **self.injected})
+        return self.host_enabled(*args, **{**kwargs, **self.injected})
 
     # At rest ------------------------------------------------------------------------------
 
-    def loop(self, *args: Any) -> Any:
-        """Take the place of a sync engine's `processing_loop`."""
-        return self.runner.run(self, args)
+    def loop(self, *_args: Any) -> Any:
+        """Take the place of a sync engine's `processing_loop`; it has no use for a future."""
+        return self.runner.run(self)
 
     def loop_async(self, *args: Any) -> Any:
         """Take the place of an async engine's `processing_loop`."""
-        future = args[0] if args else None
-        payload = None if future is None else self.calls.pop(future, None)
+        payload = self.calls.pop(args[0], None) if args and args[0] is not None else None
         return self.runner.run_async(self, args, payload)
-
-    def original_loop(self, *args: Any) -> Any:
-        """Run the host's own loop."""
-        return self._loop(*args)
 
     @property
     def has_stranded(self) -> bool:
@@ -295,71 +288,52 @@ class Seam:
 
     def content(self, *args: Any, **kwargs: Any) -> Any:
         """Take the place of `_execute_transition_content` on a sync engine of 3.x."""
-        if not kwargs.get("set_target_as_state"):
-            return self._content(*args, **kwargs)
+        if "set_target_as_state" not in kwargs:
+            return self.host_content(*args, **kwargs)
         try:
-            return self._content(*args, **kwargs)
+            return self.host_content(*args, **kwargs)
         finally:
             self.committed(args[0], args[1])
 
     def content_async(self, *args: Any, **kwargs: Any) -> Any:
         """Take the place of `_execute_transition_content` on an async engine of 3.x."""
-        if not kwargs.get("set_target_as_state"):
-            return self._content(*args, **kwargs)
-        return self._then_committed(args[0], args[1], args, kwargs)
+        if "set_target_as_state" not in kwargs:
+            return self.host_content(*args, **kwargs)
+        return self._content_then_committed(args, kwargs)
 
-    def content_2(self, key: str, *args: Any, **kwargs: Any) -> Any:
-        """Take the place of the callback registry's `call` on a sync engine of 2.x."""
-        if not key.startswith("AFTER"):
-            return self._content(key, *args, **kwargs)
+    async def _content_then_committed(self, args: Any, kwargs: Any) -> Any:
         try:
-            return self._content(key, *args, **kwargs)
+            return await self.host_content(*args, **kwargs)
         finally:
-            self.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
-
-    def content_2_async(self, key: str, *args: Any, **kwargs: Any) -> Any:
-        """Take the place of the callback registry's `async_call` on an async engine of 2.x."""
-        if not key.startswith("AFTER"):
-            return self._content(key, *args, **kwargs)
-        trigger = kwargs["event_data"].trigger_data
-        return self._then_committed((kwargs["transition"],), trigger, (key, *args), kwargs)
-
-    async def _then_committed(self, transitions: Any, trigger: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            return await self._content(*args, **kwargs)
-        finally:
-            self.committed(transitions, trigger)
+            self.committed(args[0], args[1])
 
     def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
         """Announce the transitions of one committed step, in the host's order."""
-        if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
-            return
         payload = trigger.kwargs
         here.set(payload)
         holder = payload.holder
         if not holder.cascade.open:
             holder.renew()
-        moves = self._moves(transitions)
-        for transition, (exited, entered) in zip(transitions, moves, strict=True):
+        moves = self._moves(transitions) if self.nested else None
+        for index, transition in enumerate(transitions):
+            moved = None if moves is None else moves[index]
             for publisher in self.publishers:
-                publisher.transitioned(trigger, payload, transition, exited, entered)
+                publisher.transitioned(trigger, payload, transition, moved)
 
     def prepare_exit(self, *args: Any) -> Any:
         """Take the place of `_prepare_exit_states`: remember what the step exits."""
-        result = self._prepare_exit(*args)
+        result = self.host_exit(*args)
         self.exits = result[0]
         return result
 
     def prepare_entry(self, *args: Any) -> Any:
         """Take the place of `_prepare_entry_states`: remember what the step enters."""
-        result = self._prepare_entry(*args)
+        result = self.host_entry(*args)
         self.entries = result[0]
         return result
 
-    def _moves(self, transitions: Sequence[Transition]) -> Iterable[tuple[Any, Any]]:
+    def _moves(self, transitions: Sequence[Transition]) -> list[Move]:
         """Return, for each transition, the ids of the states it exited and entered."""
-        if not _facts_of(self.machine.__class__).nested:
-            return [self._flat_move(transition) for transition in transitions]
         moves: list[tuple[list[str], list[str]]] = [([], []) for _ in transitions]
         place = {id(transition): index for index, transition in enumerate(transitions)}
         for info in self.exits:
@@ -372,31 +346,49 @@ class Seam:
             moves[index][1].append(info.state.id)
         return [(tuple(exited), tuple(entered)) for exited, entered in moves]
 
-    def _flat_move(self, transition: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        target: State | None = transition.target
-        if target is None:
-            return (), ()
-        exited = () if transition.internal else (transition.source.id,)
-        enters = not transition.internal or getattr(
-            self.machine, "enable_self_transition_entries", False
-        )
-        return exited, (target.id,) if enters else ()
+
+def _replace(owner: Any, name: str, seam: Any) -> Any:
+    """Put a seam in the place of a method of one object, and return the host's method."""
+    hosts = getattr(owner, name)
+    setattr(owner, name, seam)
+    return hosts
+
+
+class _Committing(CallbacksExecutor):
+    """The `after` callbacks of one transition on 2.x, which are run once it is committed."""
+
+    def __init__(self, callbacks: CallbacksExecutor, seam: Seam) -> None:
+        vars(self).update(vars(callbacks))
+        self.seam = seam
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        callbacks: Any = super()
+        try:
+            return callbacks.call(*args, **kwargs)
+        finally:
+            self.seam.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
+
+    async def async_call(self, *args: Any, **kwargs: Any) -> Any:
+        callbacks: Any = super()
+        try:
+            return await callbacks.async_call(*args, **kwargs)
+        finally:
+            self.seam.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
 
 
 class _Facts:
     """What of a machine class decides which seams it needs."""
 
-    __slots__ = ("eventless", "invokes", "nested")
+    __slots__ = ("after", "eventless", "nested")
 
     def __init__(self, machine_class: Any) -> None:
         states = list(walk_states(machine_class.states))
+        transitions = [transition for state in states for transition in state.transitions]
         self.nested = len(states) > len(list(machine_class.states))
+        self.after = [transition.after.key for transition in transitions]
         self.eventless = HOST_IS_3 and any(
-            transition.is_eventless and not transition.initial
-            for state in states
-            for transition in state.transitions
+            transition.is_eventless and not transition.initial for transition in transitions
         )
-        self.invokes = HOST_IS_3
 
 
 _facts: WeakKeyDictionary[type, _Facts] = WeakKeyDictionary()

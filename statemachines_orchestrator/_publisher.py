@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._engine import flat_move
 from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator.records import Sent, Transitioned, next_seq
 from statemachines_orchestrator.topics import ANY, canonical
 
 if TYPE_CHECKING:
     from statemachines_orchestrator._bus import Bus
-    from statemachines_orchestrator._engine import Payload, Runner
+    from statemachines_orchestrator._engine import Move, Payload
 
 __all__ = ["Publisher"]
 
@@ -21,25 +22,18 @@ _MOST_REMEMBERED = 1000
 class Publisher:
     """Publishes for one machine of one orchestrator. The machine's seam calls it."""
 
-    __slots__ = ("bus", "machine", "name", "owner", "remembered", "runner")
+    __slots__ = ("bus", "machine", "name", "owner", "remembered")
 
-    def __init__(
-        self, owner: Any, name: str, machine: Any, runner: Runner, remembered: dict[Any, Any]
-    ) -> None:
+    def __init__(self, owner: Any, name: str, machine: Any, remembered: dict[Any, Any]) -> None:
         self.owner = owner
         self.name = name
         self.machine = machine
         self.bus: Bus = owner.bus
-        self.runner = runner
         self.remembered = remembered
         """The topics of transitions, shared by all machines of one class in one field."""
 
-    def sent(self, trigger: Any, payload: Payload, frame: Any, cascade: Any) -> None:
+    def sent(self, trigger: Any, payload: Payload) -> None:
         """Announce that an event was put on the machine."""
-        if "sent" not in self.bus.kinds or trigger.event == "__initial__":
-            return
-        if cascade is None:
-            self.runner.begin(frame)  # an observer's failure has a cascade to go to
         event = canonical(trigger.event)
         self.bus.publish(
             (f"sent:{self.name}.{event}", f"sent:{self.name}.*", "sent:*"),
@@ -56,23 +50,19 @@ class Publisher:
         )
 
     def transitioned(
-        self,
-        trigger: Any,
-        payload: Payload,
-        transition: Any,
-        exited: tuple[str, ...],
-        entered: tuple[str, ...],
+        self, trigger: Any, payload: Payload, transition: Any, moved: Move | None
     ) -> None:
-        """Announce a committed transition: exits, the event, the wildcards, entries."""
+        """Announce a committed transition: exits, the event, the wildcards, entries.
+
+        `moved` is `None` for a machine without nested states, whose transitions tell it all.
+        """
         seq = next_seq()
         payload.cascade.announced[id(self.owner)] = self.owner
         event = trigger.event
-        topics = self.remembered.get((transition, event, exited, entered))
-        if topics is None:
-            topics = self._topics(transition, event, exited, entered)
-            if len(self.remembered) < _MOST_REMEMBERED:
-                name = None if event is None else str(event)  # a bound event holds its machine
-                self.remembered[transition, name, exited, entered] = topics
+        known = self.remembered.get((transition, event, moved))
+        if known is None:
+            known = self._remember(transition, event, moved)
+        topics, exited, entered = known
         get = self.bus.get
         record = None
         for topic in topics:
@@ -95,6 +85,15 @@ class Publisher:
                     transition=transition,
                 )
             signal.send(self.machine, record=record)
+
+    def _remember(self, transition: Any, event: Any, moved: Move | None) -> Any:
+        """Work out the topics of a transition, once for all machines of the class."""
+        exited, entered = moved or flat_move(self.machine, transition)
+        known = (self._topics(transition, event, exited, entered), exited, entered)
+        if len(self.remembered) < _MOST_REMEMBERED:
+            name = None if event is None else str(event)  # a bound event holds its machine
+            self.remembered[transition, name, moved] = known
+        return known
 
     def _topics(
         self, transition: Any, event: Any, exited: tuple[str, ...], entered: tuple[str, ...]
