@@ -47,7 +47,7 @@ def assemble(orchestrator: Any) -> None:
     )
     for plan in declaration.plans:
         for topic in plan.topics:
-            bus.signal(topic).connect(Subscription(orchestrator, plan, topic, _calls.enqueue))
+            bus.signal(topic).connect(Subscription(orchestrator, bus, plan, topic, _calls.enqueue))
     vars(orchestrator)[BUS] = bus
     for name, machine in values.items():
         if machine is not None:

@@ -21,6 +21,8 @@ _LAST = float("inf")
 class _Connections(dict[Any, int]):
     """The ids that blinker keeps of a signal, each with its place in the order of connection."""
 
+    __slots__ = ()
+
     def add(self, item: Any) -> None:
         self.setdefault(item, _next_place())
 
@@ -52,6 +54,8 @@ class OrderedSignal(NamedSignal):
     def __init__(self, name: str, on_error: Callable[[Any, Exception, Any], None]) -> None:
         super().__init__(name)
         self._on_error = on_error
+        self._is_plain = True
+        """Whether all receivers hear every sender and are held: then their dict has the order."""
 
     def connect(self, receiver: _Receiver, sender: Any = ANY, weak: bool = False) -> _Receiver:  # noqa: FBT001, FBT002 - the signature is blinker's
         """Connect `receiver`, called as `receiver(machine, record=record)` after all others.
@@ -61,6 +65,7 @@ class OrderedSignal(NamedSignal):
         """
         if iscoroutinefunction(receiver) or iscoroutinefunction(type(receiver).__call__):
             raise AsyncObserverError(_name_of(receiver), self.name)
+        self._is_plain = self._is_plain and sender is ANY and not weak
         return super().connect(receiver, sender, weak)
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Any, Any]]:
@@ -71,7 +76,10 @@ class OrderedSignal(NamedSignal):
         if self.is_muted:
             return []
         results: list[tuple[Any, Any]] = []
-        for receiver in self.receivers_for(sender):
+        receivers: Any = self.receivers_for(sender)
+        if self._is_plain:
+            receivers = tuple(self.receivers.values())
+        for receiver in receivers:
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
             except Exception as error:  # noqa: BLE001 - it becomes a failure of the cascade

@@ -74,7 +74,7 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
             error = caught
         if seam is not None and seam.queue:
             _run_stranded(seam, cascade)
-        if cascade.queue or cascade.announced:
+        if cascade.needs_drain():
             cascade.drain()
     except RunawayCascadeError as caught:
         runaway = caught

@@ -9,12 +9,13 @@ The stack is as deep for a million turns as for one, and only what waits is kept
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from inspect import isawaitable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._engine import here
-from statemachines_orchestrator._runaway import is_watched, loop_to
+from statemachines_orchestrator._runaway import SHORT, UNBOUNDED, loop_to
 from statemachines_orchestrator.exceptions import Failure, RunawayCascadeError, add_note, told
 from statemachines_orchestrator.records import Settled, next_seq
 from statemachines_orchestrator.topics import SETTLED
@@ -38,14 +39,17 @@ class Cascade:
     turns = 0
     bounds = 1
     """How many times over the bound now counts."""
+    looks_at = 0
+    """The number of turns at which a runaway is looked for, or its watch begins."""
     is_watched = False
+    """Whether turns remember the turn that led to them."""
     running: Turn | None = None
 
     def __init__(self) -> None:
         self.queue: deque[Turn] = deque()
         self.failures: list[Failure] = []
         self.announced: dict[int, Any] = {}
-        """The orchestrators that published something, by identity, in order."""
+        """A publisher of each orchestrator that published something, in the order of the first."""
         self.thread = get_ident()
         self.open = True
 
@@ -71,33 +75,47 @@ class Cascade:
             self._settle()
         if not self.queue:
             return None
-        turn = self.queue[0]
-        bound = turn.owner.__declaration__.max_reactions
-        if bound is not None:
-            self._watch(turn, bound * self.bounds)
+        if self.turns >= self.looks_at:
+            self._look(self.queue[0])
         self.turns += 1
-        self.running = turn
-        return self.queue.popleft()
+        self.running = self.queue.popleft()
+        return self.running
 
     def _settle(self) -> None:
         self.is_settled = True
         here.set(self)
-        for owner in list(self.announced.values()):
-            seq = next_seq()
-            for signal in owner.bus.heard(SETTLED):
-                record = Settled(
-                    seq=seq, cause=None, reactions=self.turns, failures=len(self.failures)
-                )
-                signal.send(owner, record=record)
+        for publisher in list(self.announced.values()):
+            settled = partial(
+                Settled,
+                seq=next_seq(),
+                cause=None,
+                reactions=self.turns,
+                failures=len(self.failures),
+            )
+            publisher.bus.publish((SETTLED,), publisher.owner, settled)
 
-    def _watch(self, turn: Turn, bound: int) -> None:
+    def needs_drain(self) -> bool:
+        """Whether a turn waits, or somebody hears that there is none."""
+        return bool(self.queue) or any(
+            SETTLED in publisher.bus for publisher in self.announced.values()
+        )
+
+    def _look(self, turn: Turn) -> None:
         """Look for a loop at the bound; where nothing repeats, double the bound."""
+        bound = turn.owner.__declaration__.max_reactions
+        if bound is None:
+            self.looks_at = self.turns + UNBOUNDED
+            return
+        bound *= self.bounds
         if self.turns >= bound:
             loop = loop_to(turn, bound)
             if loop is not None:
                 raise RunawayCascadeError(turn.owner.__declaration__.where, self.turns, loop)
             self.bounds *= 2
-        self.is_watched = is_watched(self.turns, bound)
+            bound *= 2
+        watched_from = 0 if bound <= SHORT else bound // 2
+        self.is_watched = self.turns >= watched_from
+        self.looks_at = bound if self.is_watched else watched_from
 
     # Two drains ---------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Publisher:
         `moved` is `None` for a machine without nested states, whose transitions tell it all.
         """
         seq = next_seq()
-        payload.cascade.announced[id(self.owner)] = self.owner
+        payload.cascade.announced[id(self.owner)] = self
         event = trigger.event
         known = self.remembered.get((transition, event, moved))
         if known is None:

@@ -9,15 +9,12 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator._turns import Turn
 
-__all__ = ["is_watched", "loop_to"]
+__all__ = ["SHORT", "UNBOUNDED", "loop_to"]
 
-_SHORT = 4096
+SHORT = 4096
 """A bound up to this is watched from the first turn on, a longer one over its last half."""
-
-
-def is_watched(turns: int, bound: int) -> bool:
-    """Whether turns queued from now on remember the turn that led to them."""
-    return bound <= _SHORT or turns >= bound // 2
+UNBOUNDED = 1024
+"""A turn without a bound is passed over; the one that comes so many turns later is asked again."""
 
 
 def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:

@@ -25,24 +25,13 @@ SKIPPED = object()
 class Turn:
     """A turn waits in a cascade's queue, and is the frame of the context while it runs."""
 
-    __slots__ = ("cascade", "cause", "label", "name", "owner", "parent", "record", "seq", "topic")
+    __slots__ = ("bus", "cascade", "owner", "parent", "seq")
 
-    def __init__(
-        self, owner: Any, name: str, label: str, topic: str, record: Record | None
-    ) -> None:
+    def __init__(self, owner: Any, bus: Any) -> None:
         self.owner = owner
         """The orchestrator."""
-        self.name = name
-        """Its name in records: the reaction, or the posted topic."""
-        self.label = label
-        """Its name in errors: `Shop.capture`, or the posted topic."""
-        self.topic = topic
-        """The topic that brought it about."""
-        self.record = record
-        """The record it reacts to, `None` for a post."""
+        self.bus = bus
         self.cascade: Any = None
-        self.cause: int | None = None if record is None else record.seq
-        """The `seq` of the record it reacts to, or of where it was posted."""
         self.seq: Any = None
         """The `seq` of its `Started`, `None` before."""
         self.parent: Turn | None = None
@@ -55,8 +44,33 @@ class Turn:
 
     @property
     @abstractmethod
+    def name(self) -> str:
+        """Its name in records: the reaction, or the posted topic."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Its name in errors: `Shop.capture`, or the posted topic."""
+
+    @property
+    @abstractmethod
+    def topic(self) -> str:
+        """The topic that brought it about."""
+
+    @property
+    @abstractmethod
+    def cause(self) -> int | None:
+        """The `seq` of the record it reacts to, or of where it was posted."""
+
+    @property
+    @abstractmethod
     def must_be_awaited(self) -> bool:
         """Whether it is known beforehand that the turn must be awaited."""
+
+    @property
+    def record(self) -> Record | None:
+        """The record it reacts to, `None` for a post."""
+        return None
 
     def allowed(self) -> bool:
         """Whether the turn's condition, if it has one, holds now."""
@@ -116,9 +130,8 @@ class Turn:
 
     def announce(self, kind: str, build: Callable[[], Record]) -> None:
         """Publish a record of the turn, if anybody ever asked for its kind."""
-        bus = self.owner.bus
-        if kind in bus.kinds:
-            bus.publish((f"{kind}:{self.name}", f"{kind}:*"), self.owner, build)
+        if kind in self.bus.kinds:
+            self.bus.publish((f"{kind}:{self.name}", f"{kind}:*"), self.owner, build)
 
     def _started(self) -> Started:
         return Started(seq=self.seq, cause=self.cause, name=self.name, topic=self.topic)
@@ -127,10 +140,13 @@ class Turn:
 class Subscription:
     """A reaction of one orchestrator to one topic: the receiver that queues its turns."""
 
-    __slots__ = ("enqueue", "owner", "plan", "topic")
+    __slots__ = ("bus", "enqueue", "owner", "plan", "topic")
 
-    def __init__(self, owner: Any, plan: Any, topic: str, enqueue: Callable[[Turn], None]) -> None:
+    def __init__(
+        self, owner: Any, bus: Any, plan: Any, topic: str, enqueue: Callable[[Turn], None]
+    ) -> None:
         self.owner = owner
+        self.bus = bus
         self.plan = plan
         self.topic = topic
         self.enqueue = enqueue
@@ -147,12 +163,38 @@ class Subscription:
 class ReactionTurn(Turn):
     """The turn of a reaction to one record."""
 
-    __slots__ = ("plan",)
+    __slots__ = ("_record", "plan", "subscription")
 
     def __init__(self, subscription: Subscription, record: Record) -> None:
-        plan = subscription.plan
-        super().__init__(subscription.owner, plan.name, plan.label, subscription.topic, record)
-        self.plan = plan
+        super().__init__(subscription.owner, subscription.bus)
+        self.subscription = subscription
+        self.plan: Any = subscription.plan
+        self._record = record
+
+    @property
+    def name(self) -> str:
+        """The name of the method."""
+        return str(self.plan.name)
+
+    @property
+    def label(self) -> str:
+        """The name of the method with that of the class."""
+        return str(self.plan.label)
+
+    @property
+    def topic(self) -> str:
+        """The topic that it reacts to."""
+        return self.subscription.topic
+
+    @property
+    def record(self) -> Record:
+        """The record that it reacts to."""
+        return self._record
+
+    @property
+    def cause(self) -> int | None:
+        """The record that it reacts to."""
+        return self._record.seq
 
     @property
     def must_be_awaited(self) -> bool:
@@ -180,15 +222,36 @@ class ReactionTurn(Turn):
 class Post(Turn):
     """The turn of a posted event."""
 
-    __slots__ = ("args", "kwargs", "machine")
+    __slots__ = ("_cause", "_topic", "args", "kwargs", "machine")
 
     def __init__(self, owner: Any, topic: str, machine: Any, args: Any, kwargs: Any) -> None:
-        super().__init__(owner, topic, topic, topic, None)
+        super().__init__(owner, owner.bus)
         frame = here.get()
-        self.cause = None if joined(frame) is None else frame.seq
+        self._cause = None if joined(frame) is None else frame.seq
+        self._topic = topic
         self.machine = machine
         self.args = args
         self.kwargs = kwargs
+
+    @property
+    def name(self) -> str:
+        """The posted topic."""
+        return self._topic
+
+    @property
+    def label(self) -> str:
+        """The posted topic."""
+        return self._topic
+
+    @property
+    def topic(self) -> str:
+        """The posted topic."""
+        return self._topic
+
+    @property
+    def cause(self) -> int | None:
+        """The turn or step that posted it."""
+        return self._cause
 
     @property
     def must_be_awaited(self) -> bool:
@@ -197,7 +260,7 @@ class Post(Turn):
 
     def call(self) -> Any:
         """Send the event."""
-        event = self.name.partition(".")[2]
+        event = self._topic.partition(".")[2]
         return self.machine.send(event, *self.args, **self.kwargs)
 
 
