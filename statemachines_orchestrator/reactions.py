@@ -199,7 +199,20 @@ def _file(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
 
 
-# How a reaction is called ---------------------------------------------------------------------
+# Names, and how a reaction is called ----------------------------------------------------------
+
+SURFACE = (
+    "asend",
+    "broadcast",
+    "bus",
+    "enabled_events",
+    "machine_classes",
+    "machines",
+    "orchestrator_name",
+    "post",
+    "publish",
+)
+"""The names that every orchestrator has or will have, and that no field or reaction may take."""
 
 HOST_NAMES = ("machine", "event", "source", "target", "state", "transition", "model")
 """What python-statemachine injects by name, of which a reaction may ask for all."""

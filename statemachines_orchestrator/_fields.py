@@ -1,0 +1,110 @@
+"""Machine fields: which attributes of a class hold machines, and how these are built."""
+
+from __future__ import annotations
+
+import typing
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from statemachines_orchestrator._annotations import read_annotation
+from statemachines_orchestrator._host import HOST_IS_3, Machine, is_machine_class, passes_on
+from statemachines_orchestrator.exceptions import (
+    AnnotationIsNotAStateMachineError,
+    DeclarationError,
+    UnexpectedAnnotationTypeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["MachineField", "as_machine"]
+
+
+@attrs.frozen
+class MachineField:
+    """A field that holds a machine."""
+
+    name: str
+    classes: tuple[type, ...] | None
+    """The machine classes it takes, `None` as long as the annotation cannot be resolved."""
+    annotation: str
+    optional: bool
+    bare: bool
+    """Whether it has neither a value nor an `attrs.field()`, so that it must hold a machine."""
+
+
+def as_machine(
+    where: str,
+    attribute: Any,
+    fields: dict[str, MachineField],
+    scope: Mapping[str, Any],
+    *,
+    bare: bool,
+) -> Any:
+    """Note a field that holds a machine, and let its factory build it with `orc`."""
+    fields.pop(attribute.name, None)
+    field = _machine_field(where, attribute, scope, bare=bare)
+    if field is None:
+        return attribute
+    fields[attribute.name] = field
+    default: Any = attribute.default
+    if HOST_IS_3 and not getattr(default, "takes_self", True) and passes_on(default.factory):
+        build = _with_orchestrator(default.factory)
+        attribute = attribute.evolve(default=attrs.Factory(build, takes_self=True))
+    return attribute
+
+
+def _machine_field(
+    where: str, attribute: Any, scope: Mapping[str, Any], *, bare: bool
+) -> MachineField | None:
+    """Return the machine field that an attribute declares, `None` for plain data."""
+    name, annotation, default = attribute.name, attribute.type, attribute.default
+    text = _text_of(annotation)
+    if isinstance(default, Machine):
+        raise DeclarationError(
+            f"{where}.{name}",
+            "a machine as a default would be one for all orchestrators",
+            f"Use a factory: {name}: {text} = attrs.field(factory={type(default).__name__})",
+        )
+    reading = read_annotation(annotation, scope)
+    factory: Any = getattr(default, "factory", None)
+    if reading.unresolved and is_machine_class(factory):
+        reading.machines.append(factory)
+        reading.unresolved = False
+    if reading.others or not (reading.machines or reading.unresolved):
+        if not bare:
+            return None
+        is_type = all(isinstance(one, type) or typing.get_origin(one) for one in reading.others)
+        error = AnnotationIsNotAStateMachineError if is_type else UnexpectedAnnotationTypeError
+        raise error(where, name, text)
+    if name.startswith("_") and not bare and reading.unresolved:
+        return None
+    if name.startswith("_"):
+        raise DeclarationError(
+            f"{where}.{name}",
+            "attrs takes the underscore from the name of a private field's argument",
+            f"Call the machine {name.lstrip('_')!r}",
+        )
+    classes = None if reading.unresolved else tuple(reading.machines)
+    optional = reading.optional or (reading.unresolved and ("None" in text or "Optional" in text))
+    if reading.unresolved and not bare and default is None:
+        optional = True
+    return MachineField(name, classes, text, optional=optional, bare=bare)
+
+
+def _text_of(annotation: Any) -> str:
+    """Return an annotation as it was written, as far as it can be told."""
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    return repr(annotation).replace("typing.", "")
+
+
+def _with_orchestrator(factory: Any) -> Callable[[Any], Any]:
+    """Return a factory that hands the orchestrator to the callbacks of the initial state.
+
+    The host gives them the extra keyword arguments of the machine's constructor.
+    """
+    return lambda orchestrator: factory(**{orchestrator.orchestrator_name: orchestrator})

@@ -1,0 +1,171 @@
+"""The reactions of one class, in order, with their topics resolved and their calls prepared."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from statemachines_orchestrator._annotations import own_annotations
+from statemachines_orchestrator._attrs import attributes_of
+from statemachines_orchestrator.exceptions import (
+    DeclarationError,
+    NameClashError,
+    NotAReactionError,
+)
+from statemachines_orchestrator.reactions import (
+    SURFACE,
+    Reaction,
+    binder,
+    reactions_of,
+    removed,
+)
+from statemachines_orchestrator.topics import OBSERVED_KINDS, Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Plan", "plans_of"]
+
+
+@attrs.frozen
+class Plan:
+    """A reaction of one class, ready to be subscribed."""
+
+    name: str
+    label: str
+    """`Shop.capture`, with the name of the class that runs it."""
+    topics: tuple[str, ...]
+    call: Callable[[Any, Any], Any]
+    cond: Callable[[Any, Any], Any] | None
+    is_async: bool
+    reaction: Reaction
+
+
+def plans_of(cls: type, topics: Topics) -> tuple[Plan, ...]:
+    """Return the reactions of `cls`, ready to be subscribed, in their order."""
+    return tuple(
+        plan
+        for name, (reactions, function) in _reactions_in(cls).items()
+        for plan in _plans(cls, topics, name, function, reactions)
+    )
+
+
+def _reactions_in(cls: type) -> dict[str, tuple[tuple[Reaction, ...], Any]]:
+    """Return the reactions of `cls` by name: base class before subclass, then as in the source."""
+    found: dict[str, tuple[tuple[Reaction, ...], Any]] = {}
+    for klass in reversed(cls.__mro__):
+        for name, value in vars(klass).items():
+            marks = reactions_of(value)
+            if value is removed:
+                if found.pop(name, None) is None:
+                    raise DeclarationError(
+                        f"{klass.__module__}.{klass.__qualname__}.{name}",
+                        "removed takes away an inherited reaction, and none has this name",
+                        _suggestion(name, found),
+                    )
+            elif marks:
+                found.pop(name, None)  # decorated anew, it stands where it is decorated now
+                found[name] = (marks, value)
+            elif name in found:
+                if not inspect.isfunction(value):
+                    raise DeclarationError(
+                        f"{klass.__module__}.{klass.__qualname__}.{name}",
+                        f"{value!r} takes the place of a reaction",
+                        f"Override it with a method, or remove it: {name} = removed",
+                    )
+                found[name] = (found[name][0], value)
+    return found
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, list(known), 1)
+    return f"Did you mean {nearest[0]}?" if nearest else "Delete the line"
+
+
+def _plans(
+    cls: type, topics: Topics, name: str, function: Any, reactions: Iterable[Reaction]
+) -> Iterator[Plan]:
+    """Resolve the decorators of one reaction of `cls`; a topic named twice counts once."""
+    named: set[tuple[str, Any]] = set()
+    for reaction in reactions:
+        plan = _plan(cls, topics, name, function, reaction)
+        new = tuple(topic for topic in plan.topics if (topic, reaction.cond) not in named)
+        named.update((topic, reaction.cond) for topic in new)
+        yield attrs.evolve(plan, topics=new)
+
+
+def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reaction) -> Plan:
+    """Resolve one decorator of a reaction of `cls`."""
+    if name in SURFACE or name in (field.name for field in attributes_of(cls)):
+        taken_by = "every orchestrator" if name in SURFACE else "a field"
+        raise NameClashError(reaction.where, name, taken_by, "Give the reaction another name")
+    if "cond" in topics.vocabularies and isinstance(reaction.cond, str):
+        raise NameClashError(
+            reaction.where,
+            "cond",
+            "an option of the decorators",
+            f'Write the topic of the machine as a string: "cond.{reaction.cond}"',
+        )
+    return Plan(
+        name=name,
+        label=f"{cls.__name__}.{name}",
+        topics=tuple(
+            dict.fromkeys(_resolved(topics, topic, reaction) for topic in reaction.written())
+        ),
+        call=binder(function, method=True),
+        cond=None if reaction.cond is None else _condition(cls, reaction),
+        is_async=inspect.iscoroutinefunction(function),
+        reaction=reaction,
+    )
+
+
+def _resolved(topics: Topics, written: str, reaction: Reaction) -> str:
+    """Return the topic that a reaction names, refusing one that is for observers."""
+    topic = topics.resolve(written, reaction.where)
+    if topic.partition(":")[0] in OBSERVED_KINDS:
+        raise NotAReactionError(
+            reaction.where,
+            f"{topic!r} is for observers, which look and send nothing",
+            f"Connect one: orchestrator.bus.signal({topic!r}).connect(...)",
+        )
+    return topic
+
+
+def _condition(cls: type, reaction: Reaction) -> Callable[[Any, Any], Any]:
+    """Return what asks a reaction's `cond`."""
+    cond = reaction.cond
+    if not isinstance(cond, str):
+        function, is_method = cond, False
+    else:
+        function, is_method = inspect.getattr_static(cls, cond, None), True
+        if function is None and cond not in _annotated_names(cls):
+            raise NotAReactionError(
+                reaction.where,
+                f"cond={cond!r} names no method or attribute of "
+                f"{cls.__module__}.{cls.__qualname__}",
+                "Define it in the class, or pass a callable",
+            )
+        if not inspect.isfunction(function):
+            return _attribute_condition(cond)
+    if inspect.iscoroutinefunction(function):
+        raise NotAReactionError(
+            reaction.where, f"cond={cond!r} is an async def", "Make it a def: it is asked at once"
+        )
+    return binder(function, method=is_method)
+
+
+def _attribute_condition(name: str) -> Callable[[Any, Any], Any]:
+    """Return what asks an attribute, which may hold a callable."""
+
+    def ask(owner: Any, record: Any) -> Any:
+        value = getattr(owner, name)
+        return binder(value, method=False)(owner, record) if callable(value) else value
+
+    return ask
+
+
+def _annotated_names(cls: type) -> Iterable[str]:
+    return {name for klass in cls.__mro__[:-1] for name in own_annotations(klass)}
