@@ -29,9 +29,6 @@ class _Connections(dict[Any, int]):
     def discard(self, item: Any) -> None:
         self.pop(item, None)
 
-    def remove(self, item: Any) -> None:
-        del self[item]
-
     def copy(self) -> _Connections:
         return _Connections(self)
 

@@ -220,8 +220,9 @@ def _conclude(
     return result
 
 
-def begin(frame: Any) -> Cascade:
+def begin() -> Cascade:
     """Make the cascade of the outermost call whose event was just put; its loop will take it."""
+    frame = here.get()
     if type(frame) is Cascade and frame.is_begun:
         return frame
     cascade = Cascade()

@@ -15,7 +15,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._engine import here
-from statemachines_orchestrator._runaway import SHORT, UNBOUNDED, loop_to
+from statemachines_orchestrator._runaway import SHORT, loop_to
 from statemachines_orchestrator.exceptions import Failure, RunawayCascadeError, add_note, told
 from statemachines_orchestrator.records import Settled, next_seq
 from statemachines_orchestrator.topics import SETTLED
@@ -103,8 +103,7 @@ class Cascade:
     def _look(self, turn: Turn) -> None:
         """Look for a loop at the bound; where nothing repeats, double the bound."""
         bound = turn.owner.__declaration__.max_reactions
-        if bound is None:
-            self.looks_at = self.turns + UNBOUNDED
+        if bound is None:  # asked again at the next turn, which may be another orchestrator's
             return
         bound *= self.bounds
         if self.turns >= bound:

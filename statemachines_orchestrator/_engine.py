@@ -60,7 +60,7 @@ class Runner(Protocol):
     def run_async(self, seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
         """Return the awaitable that runs an async machine's loop; `payload` is the event."""
 
-    def begin(self, frame: Any) -> Any:
+    def begin(self) -> Any:
         """Make the cascade of the outermost call whose event was just put."""
 
 
@@ -242,11 +242,11 @@ class Seam:
         if self.is_async and HOST_IS_3 and trigger.future is not None:
             self.calls[trigger.future] = payload
         if HOST_IS_3 and cascade is None and _is_the_hosts(trigger.event):
-            self.runner.begin(frame).of_host = True
+            self.runner.begin().of_host = True
         for publisher in self.publishers:
             if "sent" in publisher.bus.kinds:
                 if cascade is None:
-                    self.runner.begin(frame)  # an observer's failure has a cascade to go to
+                    self.runner.begin()  # an observer's failure has a cascade to go to
                 publisher.sent(trigger, payload)
 
     def select_eventless(self, trigger: Any) -> Any:

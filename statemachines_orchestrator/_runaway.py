@@ -9,12 +9,10 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator._turns import Turn
 
-__all__ = ["SHORT", "UNBOUNDED", "loop_to"]
+__all__ = ["SHORT", "loop_to"]
 
 SHORT = 4096
 """A bound up to this is watched from the first turn on, a longer one over its last half."""
-UNBOUNDED = 1024
-"""A turn without a bound is passed over; the one that comes so many turns later is asked again."""
 
 
 def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:
