@@ -114,6 +114,6 @@ def _check(orchestrator: Any, declaration: Any, name: str, values: Mapping[str, 
 def attach(orchestrator: Any, name: str, machine: Any) -> None:
     """Give a machine its seam, and the seam a publisher for this orchestrator."""
     seam = seam_of(machine) or Seam(machine, _calls)
-    remembered = orchestrator.__declaration__.remembered.setdefault((name, type(machine)), {})
+    remembered = orchestrator.__declaration__.remembered_of(name, type(machine))
     publisher = Publisher(orchestrator, name, machine, remembered)
     seam.add(publisher, orchestrator.orchestrator_name, orchestrator)

@@ -10,10 +10,11 @@ import logging
 import weakref
 from functools import partial
 from inspect import isawaitable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._cascade import Cascade
-from statemachines_orchestrator._engine import here, joined
+from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._turns import in_running_loop
 from statemachines_orchestrator.exceptions import ReactionErrors, RunawayCascadeError, add_note
 from statemachines_orchestrator.records import Failed, next_seq
@@ -21,13 +22,14 @@ from statemachines_orchestrator.records import Failed, next_seq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from statemachines_orchestrator._engine import Payload, Seam
+    from statemachines_orchestrator._engine import Seam
+    from statemachines_orchestrator._frames import Payload
     from statemachines_orchestrator._turns import Turn
 
 __all__ = [
     "Call",
-    "begin",
     "enqueue",
+    "new_cascade",
     "observer_failed",
     "run",
     "run_async",
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("statemachines_orchestrator")
+
+new_cascade = Cascade
+"""What a seam calls to make the cascade of a call whose event was just put."""
 
 
 # Sync -----------------------------------------------------------------------------------------
@@ -50,21 +55,22 @@ def run(seam: Seam) -> Any:
     if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
         here.set(cascade)
     try:
-        return seam.host_loop()
-    finally:
+        result = seam.host_loop()
         if seam.queue:
             _run_stranded(seam, cascade)
+    except Exception:
+        _run_stranded(seam, cascade)
+        raise
+    finally:
         here.set(frame)
+    return result
 
 
 def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
     """Run an outermost call: `start`, then everything that follows from it."""
     frame = here.get()
-    cascade = _begun(frame)
-    if cascade is None:
-        cascade = Cascade()
-    else:
-        frame = cascade.previous
+    begun = seam.begun.pop(get_ident(), None) if seam is not None and seam.begun else None
+    cascade = begun or Cascade()
     here.set(cascade)
     result = error = runaway = None
     try:
@@ -92,12 +98,15 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
 
 def _run_stranded(seam: Seam, cascade: Cascade) -> None:
     """Run what the host left in the machine's queue; what raises there is a failure of its own."""
-    while seam.has_stranded:
-        name = f"{seam.publishers[0].name}.{seam.queue[0].event}"
+    head = None
+    while (trigger := seam.stranded) is not None and trigger is not head:
+        head = trigger
         try:
             seam.host_loop()
         except Exception as error:  # noqa: BLE001 - it is another caller's event
-            cascade.keep(f"{name}, left in the machine's queue", None, error)
+            if seam.stranded is not head:  # else nothing was taken: an eventless guard raised
+                name = f"{seam.publishers[0].name}.{head.event}"
+                cascade.keep(f"{name}, left in the machine's queue", None, error)
 
 
 # Async ----------------------------------------------------------------------------------------
@@ -110,19 +119,25 @@ class Call:
     Where none is, or it has closed when something is published, the call has its own.
     """
 
-    __slots__ = ("__weakref__", "cascade", "dropped", "outer", "seq", "waiting")
+    __slots__ = ("cascade", "coroutine", "frame", "outer", "seq", "waiting")
 
-    def __init__(self) -> None:
-        frame = here.get()
-        self.outer = joined(frame)
-        begun = _begun(frame)
-        if begun is not None:
-            here.set(begun.previous)
-        self.cascade = self.outer or begun or Cascade()
-        self.seq = None if self.outer is None else frame.seq
-        self.waiting = True
-        """Whether somebody waits for the event of the call, or may still begin to."""
-        self.dropped: Any = None
+    def __init__(self, begun: Cascade | None = None) -> None:
+        self.frame = here.get()
+        self.outer = joined(self.frame)
+        self.cascade: Cascade = self.outer or begun or Cascade()
+        self.seq = None if self.outer is None else self.frame.seq
+        self.coroutine: Any = None
+        """A weak reference to what the caller was given, until it begins to await it."""
+        self.waiting = False
+        """Whether the caller has begun to await, and has no answer yet."""
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody awaits the call, or may still begin to."""
+        if self.waiting or self.coroutine is None:
+            return self.waiting
+        coroutine = self.coroutine()
+        return coroutine is not None and coroutine.cr_frame is not None
 
     @property
     def root(self) -> Call:
@@ -131,34 +146,60 @@ class Call:
 
     @property
     def is_nested(self) -> bool:
-        """Whether what it caused is run by the cascade that it is nested in."""
+        """Whether what it causes is run by the cascade that it is nested in."""
         return self.cascade is self.outer
 
-    def renew(self) -> None:
-        """Open a cascade of its own, since the one it was nested in has closed."""
-        self.cascade = Cascade()
+    def begin(self) -> None:
+        """Begin to wait: in the thread that awaits, in a cascade that is open."""
+        self.coroutine = None
+        self.waiting = True
+        if not self.is_nested:
+            self.cascade.thread = get_ident()
+        elif joined(self.outer) is None:
+            self._renew()
+
+    def leave(self, frame: Any) -> None:
+        """Go back to `frame`, unless the call is closed from some other context."""
+        left = here.get()
+        if left is not None and left.root in (self, self.cascade):
+            here.set(frame)
+
+    def reopened(self) -> Cascade | None:
+        """Return another cascade in the place of the closed one, if the call still runs."""
+        if not self.waiting:
+            return None
+        self._renew()
+        return self.cascade
+
+    def _renew(self) -> None:
+        """Join what the caller is nested in by now, or open a cascade of its own."""
+        self.outer = joined(self.frame)
+        self.cascade = self.outer or Cascade()
 
     def drop(self, _reference: Any) -> None:
-        """Nobody will ever await the call: its event belongs to whoever runs the machine."""
-        self.waiting = False
-        if not self.is_nested:
-            self.cascade.open = False
-            self.cascade.abandon()
+        """Nobody will ever await the call: what it caused goes to the call that runs now."""
+        if self.is_nested or self.waiting:
+            return
+        self.cascade.open = False
+        running = joined(here.get())
+        while running is not None and self.cascade.queue:
+            running.append(self.cascade.queue.popleft())
+        self.cascade.abandon()
 
 
 def run_async(seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
     """Return the coroutine that runs the loop of an async machine, and what follows from it."""
-    call = Call()
+    call = Call(seam.begun.pop(get_ident(), None) if seam.begun else None)
     coroutine = to_rest_async(call, partial(seam.host_loop, *args))
     if payload is not None:
         payload.call = call
-        call.dropped = weakref.ref(coroutine, call.drop)
+        call.coroutine = weakref.ref(coroutine, call.drop)
     return coroutine
 
 
 async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
     """Run one awaited call: `start`, then, unless it is nested, everything that follows from it."""
-    call.dropped = None
+    call.begin()
     frame = here.get()
     here.set(call)
     result = error = runaway = None
@@ -182,7 +223,7 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
         call.waiting = False
         if not call.is_nested:
             call.cascade.open = False
-        here.set(frame)
+        call.leave(frame)
     if not call.is_nested:
         return _conclude(call.cascade, result, error, runaway)
     if error is not None:
@@ -190,7 +231,7 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
     return result
 
 
-# The end, and what may come before the beginning ----------------------------------------------
+# The end -------------------------------------------------------------------------------------
 
 
 def _conclude(
@@ -220,28 +261,6 @@ def _conclude(
     return result
 
 
-def begin() -> Cascade:
-    """Make the cascade of the outermost call whose event was just put; its loop will take it."""
-    frame = here.get()
-    if type(frame) is Cascade and frame.is_begun:
-        return frame
-    cascade = Cascade()
-    cascade.open = False
-    cascade.is_begun = True
-    cascade.previous = frame
-    here.set(cascade)
-    return cascade
-
-
-def _begun(frame: Any) -> Cascade | None:
-    """Return, open now, the cascade that `begin` left for the call that follows."""
-    if type(frame) is not Cascade or not frame.is_begun:
-        return None
-    frame.is_begun = False
-    frame.open = True
-    return frame
-
-
 # What is queued and kept from outside ---------------------------------------------------------
 
 
@@ -260,12 +279,9 @@ def observer_failed(owner: Any, name: str, error: Exception, record: Any) -> Non
     A failure while a failure is announced is kept, and not announced again.
     Outside of every cascade, where somebody sent the signal by hand, it is raised.
     """
-    frame = here.get()
-    cascade = joined(frame)
+    cascade = joined(here.get())
     if cascade is None:
-        if type(frame) is not Cascade or not frame.is_begun:
-            raise error
-        cascade = frame
+        raise error
     cascade.keep(name, record, error)
     bus = owner.bus
     if "failed" in bus.kinds and not isinstance(record, Failed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -83,8 +84,8 @@ class Declaration:
     """What attrs wrote to convert and validate an attribute that is set."""
     made: dict[str, Any] = attrs.Factory(dict[str, Any])
     """What attrs made of the class, as it is to stay."""
-    remembered: dict[tuple[str, type], dict[Any, Any]] = attrs.Factory(dict[Any, Any])
-    """The topics of transitions, by field and machine class."""
+    remembered: WeakKeyDictionary[type, Any] = attrs.Factory(WeakKeyDictionary[type, Any])
+    """The topics of transitions, by machine class and field."""
 
     @property
     def max_reactions(self) -> int | None:
@@ -108,6 +109,11 @@ class Declaration:
         }
         self.plans = plans_of(cls, Topics(vocabularies))
         self.topics = Topics(vocabularies, frozenset(plan.name for plan in self.plans))
+
+    def remembered_of(self, name: str, machine_class: type) -> dict[Any, Any]:
+        """Return what all machines of one class in one field remember of their topics."""
+        by_field: dict[str, dict[Any, Any]] = self.remembered.setdefault(machine_class, {})
+        return by_field.setdefault(name, {})
 
     def settled(self, cls: type, values: Mapping[str, Any]) -> Declaration:
         """Return the declaration, with what no annotation could tell told by the first machines."""

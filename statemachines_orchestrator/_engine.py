@@ -7,7 +7,7 @@ The host rebuilds the engine when a machine is copied or unpickled, so a copy is
     at rest     engine.processing_loop  a call begins here and has come to rest when it returns
     committed   the content of a transition's `after`, reached once for each committed step:
                 3.x engine._execute_transition_content(..., set_target_as_state=True)
-                2.x the executor of its `after` callbacks in the callback registry
+                2.x the callback registry's call for the key of `after`
 
 Announcing there, after all `after_` callbacks and whether or not one of them raised,
 keeps cause before effect on both engines: the async one runs a group of callbacks at once.
@@ -15,15 +15,16 @@ keeps cause before effect on both engines: the async one runs a group of callbac
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import asyncio
+from heapq import heapify
 from inspect import iscoroutinefunction
-from threading import get_ident
+from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from statemachine.callbacks import CallbacksExecutor
 from statemachine.utils import run_async_from_sync
 
+from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator.records import next_seq
 from statemachines_orchestrator.topics import walk_states
@@ -35,20 +36,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Move",
-    "Payload",
     "Runner",
     "Seam",
     "flat_move",
-    "here",
     "is_async",
     "is_in_mid_step",
-    "joined",
     "missing_seam",
     "run_async_from_sync",
     "seam_of",
+    "withdraw",
 ]
 
 _SEAM = "_orchestration"
+_AFTER = "AFTER@"
+"""How 2.x begins the key of the `after` callbacks of a transition."""
+_INITIAL = "__initial__"
 
 
 class Runner(Protocol):
@@ -60,25 +62,8 @@ class Runner(Protocol):
     def run_async(self, seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
         """Return the awaitable that runs an async machine's loop; `payload` is the event."""
 
-    def begin(self) -> Any:
-        """Make the cascade of the outermost call whose event was just put."""
-
-
-here: ContextVar[Any] = ContextVar("here", default=None)
-"""The frame of the current thread or task, `None` outside of every cascade.
-
-A frame says where in a cascade we are: in a call, in the step of a machine, in a turn.
-Its `cascade` gets the reactions to what happens here, its `root` is the call that runs the
-machines here, its `seq` is the cause of what is sent from here.
-"""
-
-
-def joined(frame: Any) -> Any:
-    """Return the cascade that a call made at `frame` is nested in, `None` for an outermost call."""
-    if frame is None:
-        return None
-    cascade = frame.cascade
-    return cascade if cascade.open and cascade.thread == get_ident() else None
+    def new_cascade(self) -> Any:
+        """Make the cascade of an outermost call whose event was just put."""
 
 
 Move: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
@@ -94,55 +79,12 @@ def flat_move(machine: Any, transition: Any) -> Move:
     return exited, (transition.target.id,) if enters else ()
 
 
-class Payload(dict[str, Any]):
-    """Stands in the place of an event's `kwargs` and is a frame: the step that takes the event.
-
-    The host calls `copy()` when it makes the keyword arguments of a callback, in the context
-    that runs the machine. The copy carries the orchestrator, the payload itself does not:
-    SCXML documents see it as `_event.data`, and invoked children are sent it.
-    """
-
-    __slots__ = ("call", "cause", "root", "seam", "seq")
-
-    seam: Seam
-    seq: Any
-    """The `seq` of its `Sent`; `None` of an initial state that was not entered yet."""
-    cause: int | None
-    """What sent it."""
-    call: Any
-    """The awaited call that waits for this event, `None` if none does."""
-    root: Any
-    """The call that runs the machine while it takes this event."""
-
-    def copy(self) -> dict[str, Any]:
-        """Return the keyword arguments for a callback, and make this step the current frame."""
-        frame = here.get()
-        if frame is not self and frame is not None:
-            self.root = frame.root
-            here.set(self)
-        return {**self, **self.seam.injected}
-
-    @property
-    def holder(self) -> Any:
-        """The call that gets the reactions: the one that waits for the event, or that runs it."""
-        call = self.call
-        return call if call is not None and call.waiting else self.root
-
-    @property
-    def cascade(self) -> Any:
-        """The cascade of the holder."""
-        return self.holder.cascade
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as the plain arguments."""
-        return dict, (dict(self),)
-
-
 class Seam:
     """The seam of one machine: what its engine calls instead of its own methods."""
 
     __slots__ = (
         "__weakref__",
+        "begun",
         "calls",
         "entries",
         "exits",
@@ -159,7 +101,7 @@ class Seam:
         "machine",
         "nested",
         "publishers",
-        "queue",
+        "registered",
         "runner",
     )
 
@@ -174,7 +116,8 @@ class Seam:
         self.is_async = iscoroutinefunction(engine.processing_loop)
         if self.is_async:
             self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
-        self.queue: Any = engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
+        self.begun: dict[int, Any] = {}
+        """The cascades of calls whose event was put, by thread, until their loop takes them."""
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
@@ -189,9 +132,12 @@ class Seam:
         if hasattr(engine, "enabled_events"):
             self.host_enabled = _replace(engine, "enabled_events", self.enabled_events)
         if not HOST_IS_3:
-            registry = machine._callbacks._registry
-            for key in facts.after:
-                registry[key] = _Committing(registry[key], self)
+            registry = machine._callbacks
+            self.registered = registry._registry
+            if self.is_async:
+                self.host_content = _replace(registry, "async_call", self.callbacks_async)
+            else:
+                self.host_content = _replace(registry, "call", self.callbacks)
             return
         content = self.content_async if self.is_async else self.content
         self.host_content = _replace(engine, "_execute_transition_content", content)
@@ -226,7 +172,7 @@ class Seam:
         payload.seam = self
         payload.seq = seq
         payload.cause = cause
-        payload.call = payload.root = None
+        payload.call = payload.coroutine = payload.root = None
         return payload
 
     def put(self, trigger: Any, *args: Any, **kwargs: Any) -> None:
@@ -241,19 +187,56 @@ class Seam:
         self.host_put(trigger, *args, **kwargs)
         if self.is_async and HOST_IS_3 and trigger.future is not None:
             self.calls[trigger.future] = payload
-        if HOST_IS_3 and cascade is None and _is_the_hosts(trigger.event):
-            self.runner.begin().of_host = True
-        for publisher in self.publishers:
-            if "sent" in publisher.bus.kinds:
-                if cascade is None:
-                    self.runner.begin()  # an observer's failure has a cascade to go to
+        if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
+            self._begin().of_host = True
+        if any("sent" in publisher.bus.kinds for publisher in self.publishers):
+            self._announce_sent(trigger, payload, frame, cascade)
+
+    def _begin(self) -> Any:
+        """Make the cascade of the outermost call whose event was put; its loop will take it."""
+        thread = get_ident()
+        if thread not in self.begun:
+            self.begun[thread] = self.runner.new_cascade()
+        return self.begun[thread]
+
+    def _announce_sent(self, trigger: Any, payload: Payload, frame: Any, cascade: Any) -> None:
+        """Announce that an event was put; an observer's failure has a cascade to go to."""
+        here.set(frame if cascade is not None else self._begin())
+        try:
+            for publisher in self.publishers:
                 publisher.sent(trigger, payload)
+        except BaseException:
+            self.begun.pop(get_ident(), None)
+            self.withdraw(payload)
+            raise
+        finally:
+            here.set(frame)
+
+    def withdraw(self, payload: Any) -> None:
+        """Take an event that has not been taken yet out of the machine's queue."""
+        queue = self.queue
+        for index, trigger in enumerate(queue):
+            if trigger.kwargs is payload:
+                del queue[index]
+                break
+        if HOST_IS_3:
+            heapify(queue)
+
+    def _is_of_host(self, event: str) -> bool:
+        """Whether the host itself sends this event from outside: an invocation that ended."""
+        if not event.startswith("done.invoke.") and event != "error.execution":
+            return False
+        thread, task = current_thread(), _current_task()
+        return any(
+            thread is invocation.thread or (task is not None and task is invocation.task)
+            for invocation in self.machine._engine._invoke_manager._active.values()
+        )
 
     def select_eventless(self, trigger: Any) -> Any:
         """Take the place of `engine.select_eventless_transitions`: these come without `put`."""
         frame = here.get()
         trigger.kwargs = payload = self.payload(trigger.kwargs, frame.seq, frame.seq)
-        payload.call = getattr(frame, "call", None)
+        payload.call = frame.call if type(frame) is Payload else None
         payload.root = frame.root
         return self.host_eventless(trigger)
 
@@ -274,46 +257,73 @@ class Seam:
     def loop_async(self, *args: Any) -> Any:
         """Take the place of an async engine's `processing_loop`."""
         payload = self.calls.pop(args[0], None) if args and args[0] is not None else None
-        return self.runner.run_async(self, args, payload)
+        last = self.queue[-1].kwargs if self.queue and not HOST_IS_3 else payload
+        coroutine = self.runner.run_async(self, args, payload)
+        if type(last) is Payload:
+            last.coroutine = ref(coroutine)
+        return coroutine
 
     @property
-    def has_stranded(self) -> bool:
-        """Whether the host left events in its queue at the end of its loop."""
-        if not self.queue:
-            return False
+    def queue(self) -> Any:
+        """The events that wait for the machine, in the order in which they will be taken."""
+        return _queue_of(self.machine._engine)
+
+    @property
+    def stranded(self) -> Any:
+        """The first of the events that the host left in its queue at the end of its loop."""
         engine = self.machine._engine
-        return not engine._processing.locked() and getattr(engine, "running", True)
+        if engine._processing.locked() or not getattr(engine, "running", True):
+            return None
+        return next(iter(tuple(self.queue)), None) if self.publishers else None
 
     # Committed ----------------------------------------------------------------------------
 
-    def content(self, *args: Any, **kwargs: Any) -> Any:
+    def content(self, transitions: Any, trigger: Any, *args: Any, **kwargs: Any) -> Any:
         """Take the place of `_execute_transition_content` on a sync engine of 3.x."""
         if "set_target_as_state" not in kwargs:
-            return self.host_content(*args, **kwargs)
+            return self.host_content(transitions, trigger, *args, **kwargs)
         try:
-            return self.host_content(*args, **kwargs)
+            return self.host_content(transitions, trigger, *args, **kwargs)
         finally:
-            self.committed(args[0], args[1])
+            self.committed(transitions, trigger)
 
-    def content_async(self, *args: Any, **kwargs: Any) -> Any:
+    def content_async(self, transitions: Any, trigger: Any, *args: Any, **kwargs: Any) -> Any:
         """Take the place of `_execute_transition_content` on an async engine of 3.x."""
+        content = self.host_content(transitions, trigger, *args, **kwargs)
         if "set_target_as_state" not in kwargs:
-            return self.host_content(*args, **kwargs)
-        return self._content_then_committed(args, kwargs)
+            return content
+        return self._then_committed(content, transitions, trigger)
 
-    async def _content_then_committed(self, args: Any, kwargs: Any) -> Any:
+    def callbacks(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of the callback registry's `call` on a sync engine of 2.x."""
+        if not key.startswith(_AFTER):
+            return self.host_content(key, *args, **kwargs) if key in self.registered else []
         try:
-            return await self.host_content(*args, **kwargs)
+            return self.host_content(key, *args, **kwargs)
         finally:
-            self.committed(args[0], args[1])
+            self.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
+
+    def callbacks_async(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of the callback registry's `async_call` on an async engine of 2.x."""
+        content = self.host_content(key, *args, **kwargs)
+        if not key.startswith(_AFTER):
+            return content
+        trigger = kwargs["event_data"].trigger_data
+        return self._then_committed(content, (kwargs["transition"],), trigger)
+
+    async def _then_committed(self, content: Any, transitions: Any, trigger: Any) -> Any:
+        try:
+            return await content
+        finally:
+            self.committed(transitions, trigger)
 
     def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
         """Announce the transitions of one committed step, in the host's order."""
+        if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
+            return
         payload = trigger.kwargs
         here.set(payload)
-        holder = payload.holder
-        if not holder.cascade.open:
-            holder.renew()
+        joined(payload)  # where the call was nested in a cascade that has closed, it opens its own
         moves = self._moves(transitions) if self.nested else None
         for index, transition in enumerate(transitions):
             moved = None if moves is None else moves[index]
@@ -354,38 +364,15 @@ def _replace(owner: Any, name: str, seam: Any) -> Any:
     return hosts
 
 
-class _Committing(CallbacksExecutor):
-    """The `after` callbacks of one transition on 2.x, which are run once it is committed."""
-
-    def __init__(self, callbacks: CallbacksExecutor, seam: Seam) -> None:
-        vars(self).update(vars(callbacks))
-        self.seam = seam
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        callbacks: Any = super()
-        try:
-            return callbacks.call(*args, **kwargs)
-        finally:
-            self.seam.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
-
-    async def async_call(self, *args: Any, **kwargs: Any) -> Any:
-        callbacks: Any = super()
-        try:
-            return await callbacks.async_call(*args, **kwargs)
-        finally:
-            self.seam.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
-
-
 class _Facts:
     """What of a machine class decides which seams it needs."""
 
-    __slots__ = ("after", "eventless", "nested")
+    __slots__ = ("eventless", "nested")
 
     def __init__(self, machine_class: Any) -> None:
         states = list(walk_states(machine_class.states))
         transitions = [transition for state in states for transition in state.transitions]
         self.nested = len(states) > len(list(machine_class.states))
-        self.after = [transition.after.key for transition in transitions]
         self.eventless = HOST_IS_3 and any(
             transition.is_eventless and not transition.initial for transition in transitions
         )
@@ -403,9 +390,11 @@ def _facts_of(machine_class: type) -> _Facts:
         return facts
 
 
-def _is_the_hosts(event: str) -> bool:
-    """Whether the host itself sends this event from outside: an invocation that ended."""
-    return event.startswith("done.invoke.") or event == "error.execution"
+def _current_task() -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def seam_of(machine: Any) -> Seam | None:
@@ -433,11 +422,33 @@ def missing_seam(machine: Any) -> str | None:
 
 
 def is_in_mid_step(machine: Any) -> bool:
-    """Whether the machine's loop is running now, in this thread or another."""
-    return bool(machine._engine._processing.locked())
+    """Whether the machine's loop is running now, or an async one was told to run and has not."""
+    engine: Any = machine._engine
+    if engine._processing.locked():
+        return True
+    if not iscoroutinefunction(engine.__class__.processing_loop):
+        return False
+    return any(trigger.event != _INITIAL for trigger in tuple(_queue_of(engine)))
+
+
+def _queue_of(engine: Any) -> Any:
+    """Return the host's queue, a heap on 3.x: it is not always the same list there."""
+    return engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
 
 
 def is_async(machine: Any) -> bool:
     """Whether the machine runs on the host's async engine."""
     seam = seam_of(machine)
     return seam is not None and bool(seam.is_async)
+
+
+def withdraw(machine: Any, coroutine: Any) -> None:
+    """Take the event out of the machine's queue whose caller was given `coroutine` to await."""
+    seam = seam_of(machine)
+    if seam is None:
+        return
+    for trigger in tuple(seam.queue):
+        payload = trigger.kwargs
+        given = payload.coroutine if type(payload) is Payload else None
+        if given is not None and given() is coroutine:
+            seam.withdraw(payload)

@@ -11,7 +11,8 @@ from statemachines_orchestrator.topics import ANY, canonical
 
 if TYPE_CHECKING:
     from statemachines_orchestrator._bus import Bus
-    from statemachines_orchestrator._engine import Move, Payload
+    from statemachines_orchestrator._engine import Move
+    from statemachines_orchestrator._frames import Payload
 
 __all__ = ["Publisher"]
 

@@ -9,25 +9,29 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator._turns import Turn
 
-__all__ = ["SHORT", "loop_to"]
+__all__ = ["WATCHED", "loop_to"]
 
-SHORT = 4096
-"""A bound up to this is watched from the first turn on, a longer one over its last half."""
+WATCHED = 4096
+"""So many turns before the bound, turns begin to remember the turn that led to them."""
+ENOUGH = 10
+"""A loop that was gone round so often is one; fewer rounds count where they fill half the bound."""
 
 
 def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:
     """Return the loop that led to `turn`: topics and reactions by turns; `None` if there is none.
 
     A loop is the shortest sequence of turns that the causes of `turn` repeat without a break,
-    at least twice, and over at least a tenth of the bound or a hundred turns.
+    but for the last ones, which may lead out of it.
     """
     path = [(cause.topic, cause.label) for cause in _causes(turn)]
-    enough = min(bound // 10, 100)
+    while path and path[0] not in path[1:]:
+        del path[0]
     for period in range(1, len(path) // 2 + 1):
         stretch = period
         while stretch < len(path) and path[stretch] == path[stretch - period]:
             stretch += 1
-        if stretch >= max(2 * period, enough):
+        rounds = stretch // period
+        if rounds >= ENOUGH or (rounds > 1 and 2 * stretch >= bound):
             loop = path[:period][::-1]
             start = loop.index(min(loop))
             return _names([*loop[start:], *loop[:start]])

@@ -7,7 +7,8 @@ from abc import abstractmethod
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._engine import here, is_async, joined, run_async_from_sync
+from statemachines_orchestrator._engine import is_async, run_async_from_sync, withdraw
+from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator.exceptions import AsyncReactionError, NotAReactionError
 from statemachines_orchestrator.records import Abandoned, Failed, Finished, Started, next_seq
 
@@ -41,6 +42,9 @@ class Turn:
     def root(self) -> Any:
         """The cascade itself runs the machines that a turn calls."""
         return self.cascade
+
+    def reopened(self) -> None:
+        """Return no cascade: when its cascade has closed, the turn is over."""
 
     @property
     @abstractmethod
@@ -99,22 +103,30 @@ class Turn:
             self.seq = self.cause
             raise AsyncReactionError(self.label, self.topic)
         result = self.begin()
-        if not isawaitable(result):
+        if result is None or not isawaitable(result):
             return result
         if in_running_loop():
-            if iscoroutine(result):
-                result.close()
+            self._withdraw(result)
             raise AsyncReactionError(self.label, self.topic)
         return run_async_from_sync(result)
+
+    def _withdraw(self, result: Any) -> None:
+        """Take back an event that was sent to an async machine and that nobody can await."""
+        if not iscoroutine(result):
+            return
+        for machine in self.owner.machines.values():
+            withdraw(machine, result)
+        result.close()
 
     def finished(self, result: Any) -> None:
         """Announce that the turn ended well."""
         if result is not SKIPPED:
             seq = next_seq()
-            self.announce(
-                "finished",
-                lambda: Finished(seq=seq, cause=self.seq, name=self.name, result=result),
-            )
+            if "finished" in self.bus.kinds:
+                self.announce(
+                    "finished",
+                    lambda: Finished(seq=seq, cause=self.seq, name=self.name, result=result),
+                )
 
     def failed(self, error: Exception) -> None:
         """Announce that the turn raised."""

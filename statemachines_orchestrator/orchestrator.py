@@ -18,7 +18,7 @@ from statemachines_orchestrator._declaration import (
     declare,
     finish,
 )
-from statemachines_orchestrator._engine import here, joined
+from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import Machine, configuration_of
 from statemachines_orchestrator._turns import Post, in_running_loop
 from statemachines_orchestrator.exceptions import (

@@ -25,7 +25,7 @@ from statemachines_orchestrator import (
     on,
     removed,
 )
-from statemachines_orchestrator._engine import here
+from statemachines_orchestrator._frames import here
 
 
 class Machine(StateMachine):
@@ -297,7 +297,7 @@ def test_topics_of_open_ended_event_names_are_not_remembered_for_ever(
     for _ in range(4):
         held.machine.go()
     assert seen == ["a", "b", "a", "b"]
-    assert len(Alone.__declaration__.remembered["machine", Machine]) == 1
+    assert len(Alone.__declaration__.remembered[Machine]["machine"]) == 1
     Alone.__declaration__.remembered.clear()
 
 

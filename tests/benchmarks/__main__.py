@@ -305,7 +305,10 @@ class Bench:
         print_times(f"hop, cascade of {self.hops:,} / cascade of 1", rally.rounds[1:], 1.05)
 
     def strangers(self) -> None:
-        """Compare a hop among few other machines and reactions with one among many."""
+        """Compare a hop among few other machines and reactions with one among many.
+
+        Two crowds cannot take turns: what a bare event shows of the machine's drift is taken out.
+        """
         game, bare = plays(Game(Player(), Player())), hits(Player())
         few, many = 10, self.crowd
         crowd = [Game(Player(), Player()) for _ in range(few // 2)]
@@ -313,11 +316,13 @@ class Bench:
         crowd += [Game(Player(), Player()) for _ in range((many - few) // 2)]
         gc.freeze()  # the collector need not walk through the crowd between stretches
         among_many = self.rates(game, bare)
-        ours, theirs = (median(ours for ours, _ in rates) for rates in (among_many, among_few))
         drift = median(bare for _, bare in among_many) / median(bare for _, bare in among_few)
+        ours = median(hop for hop, _ in among_many) / drift
+        theirs = median(hop for hop, _ in among_few)
         label = f"hop among {len(crowd) * 2:,} / among {few} machines, reactions"
-        ratio = ours / theirs / drift
-        print_row(label, (micro(ours), micro(theirs), f"{ratio:.2f} x"), ratio, 1.05)
+        print_row(
+            label, (micro(ours), micro(theirs), f"{ours / theirs:.3f} x"), ours / theirs, 1.05
+        )
 
     def rates(self, *stretches: Stretch) -> list[list[float]]:
         """Return, round by round, what a unit of each stretch takes."""
@@ -340,7 +345,7 @@ def print_times(label: str, rates: list[list[float]], bound: float | None) -> No
     """Print a line of times: the medians, and the median of the rounds' ratios."""
     ours, theirs = (median(column) for column in zip(*rates, strict=True))
     ratio = median(mine / other for mine, other in rates)
-    print_row(label, (micro(ours), micro(theirs), f"{ratio:.2f} x"), ratio, bound)
+    print_row(label, (micro(ours), micro(theirs), f"{ratio:.3f} x"), ratio, bound)
 
 
 def print_row(label: str, shown: tuple[str, ...], value: float, bound: float | None) -> None:
