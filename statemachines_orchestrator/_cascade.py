@@ -114,7 +114,9 @@ class Cascade:
             self.looks_at = self.turns + WATCHED
             return
         if self.turns >= bound:
-            loop = loop_to(turn, bound) or loop_to(self.queue[-1], bound)
+            growing = len(self.queue) >= self.turns
+            loop = loop_to(turn, bound, growing=growing)
+            loop = loop or loop_to(self.queue[-1], bound, growing=growing)
             if loop is not None:
                 raise RunawayCascadeError(owner.__declaration__.where, self.turns, loop)
             self.is_watched = False

@@ -15,13 +15,15 @@ WATCHED = 4096
 """So many turns before the bound, turns begin to remember the turn that led to them."""
 ENOUGH = 10
 """A loop that was gone round so often is one; fewer rounds count where they fill half the bound."""
+ENOUGH_GROWING = 5
+"""Where more waits than has run, one and the same turn that comes so often is a loop as well."""
 
 
-def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:
+def loop_to(turn: Turn, bound: int, *, growing: bool) -> tuple[str, ...] | None:
     """Return the loop that led to `turn`: topics and reactions by turns; `None` if there is none.
 
     A loop is the shortest sequence of turns that the causes of `turn` repeat without a break,
-    but for the last ones, which may lead out of it.
+    but for the last ones, which may lead out of it. Loops that branch are told by their growth.
     """
     path = [(cause.topic, cause.label) for cause in _causes(turn)]
     while path and path[0] not in path[1:]:
@@ -32,9 +34,9 @@ def loop_to(turn: Turn, bound: int) -> tuple[str, ...] | None:
             stretch += 1
         rounds = stretch // period
         if rounds >= ENOUGH or (rounds > 1 and 2 * stretch >= bound):
-            loop = path[:period][::-1]
-            start = loop.index(min(loop))
-            return _names([*loop[start:], *loop[:start]])
+            return _names(path[:period])
+    if growing and path.count(path[0] if path else ("", "")) >= ENOUGH_GROWING:
+        return _names(path[: path.index(path[0], 1)])
     return None
 
 
@@ -44,8 +46,10 @@ def _causes(turn: Turn | None) -> Iterator[Turn]:
         turn = turn.parent
 
 
-def _names(loop: list[tuple[str, str]]) -> tuple[str, ...]:
+def _names(path: list[tuple[str, str]]) -> tuple[str, ...]:
     """Return topic, reaction, topic, …, a posted topic once, and the first one again at the end."""
+    start = path.index(min(path))  # the same loop begins with the same topic, wherever it was cut
+    loop = [*path[start::-1], *path[:start:-1]]
     names: list[str] = []
     for name in (name for node in loop for name in node):
         if not names or names[-1] != name:
