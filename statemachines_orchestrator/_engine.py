@@ -215,10 +215,8 @@ class Seam:
     def withdraw(self, payload: Any) -> None:
         """Take an event that has not been taken yet out of the machine's queue."""
         queue = self.queue
-        for index, trigger in enumerate(queue):
-            if trigger.kwargs is payload:
-                del queue[index]
-                break
+        for index in [at for at, trigger in enumerate(queue) if trigger.kwargs is payload]:
+            del queue[index]
         if HOST_IS_3:
             heapify(queue)
 
@@ -444,9 +442,7 @@ def is_async(machine: Any) -> bool:
 
 def withdraw(machine: Any, coroutine: Any) -> None:
     """Take the event out of the machine's queue whose caller was given `coroutine` to await."""
-    seam = seam_of(machine)
-    if seam is None:
-        return
+    seam: Any = seam_of(machine)
     for trigger in tuple(seam.queue):
         payload = trigger.kwargs
         given = payload.coroutine if type(payload) is Payload else None

@@ -20,9 +20,11 @@ from statemachines_orchestrator import (
     Orchestrator,
     ReactionErrors,
     RunawayCascadeError,
+    UnknownTopicError,
     WrongMachineError,
     _publisher,
     on,
+    on_enter,
     removed,
 )
 from statemachines_orchestrator._frames import here
@@ -107,6 +109,32 @@ def test_a_factory_whose_constructor_takes_no_keywords_is_called_without(engine:
         machine: Strict = attrs.field(factory=strict)
 
     assert type(Shop().machine) is strict
+
+
+def test_a_factory_may_be_any_callable() -> None:
+    """What it builds is attached; it is called without arguments, as attrs does."""
+
+    def build() -> Machine:
+        return Machine(start_value="b")
+
+    class Shop(Orchestrator):
+        machine: Machine = attrs.field(factory=build)
+
+    assert str(Shop()) == "Shop(machine=b)"
+
+
+def test_a_topic_of_a_class_of_which_nothing_is_known_lists_nothing() -> None:
+    """An error about a machine that cannot be resolved yet has nothing to suggest."""
+    with pytest.raises(UnknownTopicError) as caught:
+
+        class Unknown(Orchestrator):
+            machine: Unheard  # type: ignore[name-defined] # noqa: F821
+
+            @on_enter("machine")
+            def react(self) -> None:
+                """Never runs."""
+
+    assert str(caught.value).endswith("'machine' is a machine, and the state is missing.")
 
 
 def test_removing_nothing_is_refused() -> None:

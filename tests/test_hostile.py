@@ -330,7 +330,8 @@ def test_a_refused_reaction_sends_nothing() -> None:
     class Pay(Slow):
         paid = 0
 
-        async def on_go(self, **_kwargs: Any) -> None:
+        async def on_go(self, gate: Any = None) -> None:
+            assert gate is None
             self.paid += 1
 
     class Shop(Orchestrator):
