@@ -48,8 +48,8 @@ new_cascade = Cascade
 
 def run(seam: Seam) -> Any:
     """Run the loop of a sync machine: an outermost call, or one nested in a cascade."""
-    frame = here.get()
-    cascade = joined(frame)
+    frame: Any = here.get()
+    cascade = None if frame is None else joined(frame)
     if cascade is None:
         return to_rest(seam.host_loop, seam)
     if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call

@@ -34,6 +34,8 @@ class Cascade:
     """Whether the call is the host's own: nobody waits for its failures."""
     is_settled = False
     turns = 0
+    bounds: dict[int, int] | None = None
+    """The bounds that were doubled, by the identity of the orchestrator."""
     looked_at: Any = None
     """The orchestrator by whose bound a runaway is looked for."""
     looks_at = 0
@@ -47,8 +49,6 @@ class Cascade:
         self.failures: list[Failure] = []
         self.announced: dict[int, Any] = {}
         """A publisher of each orchestrator that published something, in the order of the first."""
-        self.bounds: dict[int, int] = {}
-        """The bounds that were doubled, by the identity of the orchestrator."""
         self.thread = get_ident()
         self.open = True
 
@@ -109,7 +109,7 @@ class Cascade:
     def _look(self, turn: Turn) -> None:
         """Look for a loop at the bound; where nothing repeats, double the bound."""
         owner = self.looked_at = turn.owner
-        bound = self.bounds.get(id(owner), owner.__declaration__.max_reactions)
+        bound = (self.bounds or {}).get(id(owner), owner.__declaration__.max_reactions)
         if bound is None:
             self.looks_at = self.turns + WATCHED
             return
@@ -122,7 +122,7 @@ class Cascade:
             self.is_watched = False
             while bound <= self.turns:
                 bound *= 2
-            self.bounds[id(owner)] = bound
+            self.bounds = {**(self.bounds or {}), id(owner): bound}
         watched_from = bound - WATCHED
         self.is_watched = self.is_watched or self.turns >= watched_from
         self.looks_at = bound if self.is_watched else watched_from

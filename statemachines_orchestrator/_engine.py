@@ -5,11 +5,10 @@ The host rebuilds the engine when a machine is copied or unpickled, so a copy is
 
     in          engine.put              every event gets a `Payload`: `orc`, its cascade, its cause
     at rest     engine.processing_loop  a call begins here and has come to rest when it returns
-    committed   the content of a transition's `after`, reached once for each committed step:
-                3.x engine._execute_transition_content(..., set_target_as_state=True)
+    committed   3.x engine.microstep, when engine._enter_states has returned in it
                 2.x the callback registry's call for the key of `after`
 
-Announcing there, after all `after_` callbacks and whether or not one of them raised,
+Announcing at the end of these, after all `after_` callbacks and whether or not one of them raised,
 keeps cause before effect on both engines: the async one runs a group of callbacks at once.
 """
 
@@ -25,9 +24,8 @@ from weakref import WeakKeyDictionary, ref
 from statemachine.utils import run_async_from_sync
 
 from statemachines_orchestrator._frames import Payload, here, joined
-from statemachines_orchestrator._host import HOST_IS_3
+from statemachines_orchestrator._host import HOST_IS_3, facts_of
 from statemachines_orchestrator.records import next_seq
-from statemachines_orchestrator.topics import walk_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,15 +84,18 @@ class Seam:
         "__weakref__",
         "begun",
         "calls",
+        "entered",
         "entries",
         "exits",
-        "host_content",
+        "host_callbacks",
         "host_enabled",
+        "host_enter",
         "host_entry",
         "host_eventless",
         "host_exit",
         "host_invoke",
         "host_loop",
+        "host_microstep",
         "host_put",
         "injected",
         "is_async",
@@ -103,6 +104,7 @@ class Seam:
         "publishers",
         "registered",
         "runner",
+        "waiting",
     )
 
     def __init__(self, machine: Any, runner: Runner) -> None:
@@ -110,19 +112,21 @@ class Seam:
         self.runner = runner
         self.publishers: tuple[Any, ...] = ()
         self.injected: dict[str, Any] = {}
+        self.entered: Any = None
         self.exits: Any = None
         self.entries: Any = None
         engine: Any = machine._engine
         self.is_async = iscoroutinefunction(engine.processing_loop)
         if self.is_async:
             self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
+        self.waiting: Any = _waiting_for(engine)
         self.begun: dict[int, Any] = {}
         """The cascades of calls whose event was put, by thread, until their loop takes them."""
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
         setattr(engine, _SEAM, self)
-        facts = _facts_of(machine.__class__)
+        facts = facts_of(machine.__class__)
         self.nested = facts.nested
         for trigger in self.queue:  # an async machine's initial state, not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
@@ -135,12 +139,14 @@ class Seam:
             registry = machine._callbacks
             self.registered = registry._registry
             if self.is_async:
-                self.host_content = _replace(registry, "async_call", self.callbacks_async)
+                self.host_callbacks = _replace(registry, "async_call", self.callbacks_async)
             else:
-                self.host_content = _replace(registry, "call", self.callbacks)
+                self.host_callbacks = _replace(registry, "call", self.callbacks)
             return
-        content = self.content_async if self.is_async else self.content
-        self.host_content = _replace(engine, "_execute_transition_content", content)
+        enter = self.enter_states_async if self.is_async else self.enter_states
+        self.host_enter = _replace(engine, "_enter_states", enter)
+        step = self.microstep_async if self.is_async else self.microstep
+        self.host_microstep = _replace(engine, "microstep", step)
         self.host_invoke = _replace(engine._invoke_manager, "mark_for_invoke", self.mark_for_invoke)
         if facts.nested:
             self.host_exit = _replace(engine, "_prepare_exit_states", self.prepare_exit)
@@ -180,8 +186,8 @@ class Seam:
         if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
             self.host_put(trigger, *args, **kwargs)
             return
-        frame = here.get()
-        cascade = joined(frame)
+        frame: Any = here.get()
+        cascade = None if frame is None else joined(frame)
         cause = None if cascade is None else frame.seq
         payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
         self.host_put(trigger, *args, **kwargs)
@@ -189,8 +195,10 @@ class Seam:
             self.calls[trigger.future] = payload
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
             self._begin().of_host = True
-        if any("sent" in publisher.bus.kinds for publisher in self.publishers):
-            self._announce_sent(trigger, payload, frame, cascade)
+        for publisher in self.publishers:
+            if "sent" in publisher.bus.kinds:
+                self._announce_sent(trigger, payload, frame, cascade)
+                break
 
     def _begin(self) -> Any:
         """Make the cascade of the outermost call whose event was put; its loop will take it."""
@@ -263,8 +271,8 @@ class Seam:
 
     @property
     def queue(self) -> Any:
-        """The events that wait for the machine, in the order in which they will be taken."""
-        return _queue_of(self.machine._engine)
+        """The events that wait for the machine: a heap on 3.x, and not always the same list."""
+        return self.waiting.queue if HOST_IS_3 else self.waiting
 
     @property
     def stranded(self) -> Any:
@@ -276,57 +284,71 @@ class Seam:
 
     # Committed ----------------------------------------------------------------------------
 
-    def content(self, transitions: Any, trigger: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take the place of `_execute_transition_content` on a sync engine of 3.x."""
-        if "set_target_as_state" not in kwargs:
-            return self.host_content(transitions, trigger, *args, **kwargs)
-        try:
-            return self.host_content(transitions, trigger, *args, **kwargs)
-        finally:
-            self.committed(transitions, trigger)
+    def enter_states(self, transitions: Any, trigger: Any, *args: Any) -> Any:
+        """Take the place of `_enter_states` on a sync engine of 3.x: on return it is committed."""
+        result = self.host_enter(transitions, trigger, *args)
+        self.entered = trigger
+        return result
 
-    def content_async(self, transitions: Any, trigger: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take the place of `_execute_transition_content` on an async engine of 3.x."""
-        content = self.host_content(transitions, trigger, *args, **kwargs)
-        if "set_target_as_state" not in kwargs:
-            return content
-        return self._then_committed(content, transitions, trigger)
+    def microstep(self, transitions: Any, trigger: Any) -> Any:
+        """Take the place of `microstep` on a sync engine of 3.x."""
+        self.entered = None
+        try:
+            return self.host_microstep(transitions, trigger)
+        finally:
+            if self.entered is trigger:
+                self.committed(transitions, trigger)
+
+    async def enter_states_async(self, transitions: Any, trigger: Any, *args: Any) -> Any:
+        """Take the place of `_enter_states` on an async engine of 3.x."""
+        result = await self.host_enter(transitions, trigger, *args)
+        self.entered = trigger
+        return result
+
+    async def microstep_async(self, transitions: Any, trigger: Any) -> Any:
+        """Take the place of `microstep` on an async engine of 3.x."""
+        self.entered = None
+        try:
+            return await self.host_microstep(transitions, trigger)
+        finally:
+            if self.entered is trigger:
+                self.committed(transitions, trigger)
 
     def callbacks(self, key: str, *args: Any, **kwargs: Any) -> Any:
         """Take the place of the callback registry's `call` on a sync engine of 2.x."""
         if not key.startswith(_AFTER):
-            return self.host_content(key, *args, **kwargs) if key in self.registered else []
+            return self.host_callbacks(key, *args, **kwargs) if key in self.registered else []
         try:
-            return self.host_content(key, *args, **kwargs)
+            return self.host_callbacks(key, *args, **kwargs)
         finally:
             self.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
 
     def callbacks_async(self, key: str, *args: Any, **kwargs: Any) -> Any:
         """Take the place of the callback registry's `async_call` on an async engine of 2.x."""
-        content = self.host_content(key, *args, **kwargs)
-        if not key.startswith(_AFTER):
-            return content
-        trigger = kwargs["event_data"].trigger_data
-        return self._then_committed(content, (kwargs["transition"],), trigger)
+        called = self.host_callbacks(key, *args, **kwargs)
+        return self._after(called, kwargs) if key.startswith(_AFTER) else called
 
-    async def _then_committed(self, content: Any, transitions: Any, trigger: Any) -> Any:
+    async def _after(self, called: Any, kwargs: Any) -> Any:
         try:
-            return await content
+            return await called
         finally:
-            self.committed(transitions, trigger)
+            self.committed((kwargs["transition"],), kwargs["event_data"].trigger_data)
 
     def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
         """Announce the transitions of one committed step, in the host's order."""
         if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
             return
         payload = trigger.kwargs
-        here.set(payload)
-        joined(payload)  # where the call was nested in a cascade that has closed, it opens its own
+        if here.get() is not payload:
+            here.set(payload)
+        cascade = payload.cascade
+        if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
+            cascade = joined(payload) or cascade
         moves = self._moves(transitions) if self.nested else None
         for index, transition in enumerate(transitions):
             moved = None if moves is None else moves[index]
             for publisher in self.publishers:
-                publisher.transitioned(trigger, payload, transition, moved)
+                publisher.transitioned(trigger, cascade, transition, moved)
 
     def prepare_exit(self, *args: Any) -> Any:
         """Take the place of `_prepare_exit_states`: remember what the step exits."""
@@ -362,32 +384,6 @@ def _replace(owner: Any, name: str, seam: Any) -> Any:
     return hosts
 
 
-class _Facts:
-    """What of a machine class decides which seams it needs."""
-
-    __slots__ = ("eventless", "nested")
-
-    def __init__(self, machine_class: Any) -> None:
-        states = list(walk_states(machine_class.states))
-        transitions = [transition for state in states for transition in state.transitions]
-        self.nested = len(states) > len(list(machine_class.states))
-        self.eventless = HOST_IS_3 and any(
-            transition.is_eventless and not transition.initial for transition in transitions
-        )
-
-
-_facts: WeakKeyDictionary[type, _Facts] = WeakKeyDictionary()
-
-
-def _facts_of(machine_class: type) -> _Facts:
-    """Read a machine class once."""
-    try:
-        return _facts[machine_class]
-    except KeyError:
-        facts = _facts[machine_class] = _Facts(machine_class)
-        return facts
-
-
 def _current_task() -> Any:
     try:
         return asyncio.current_task()
@@ -408,7 +404,8 @@ def missing_seam(machine: Any) -> str | None:
     if HOST_IS_3:
         names += [
             "external_queue",
-            "_execute_transition_content",
+            "microstep",
+            "_enter_states",
             "_prepare_exit_states",
             "_prepare_entry_states",
             "select_eventless_transitions",
@@ -426,12 +423,14 @@ def is_in_mid_step(machine: Any) -> bool:
         return True
     if not iscoroutinefunction(engine.__class__.processing_loop):
         return False
-    return any(trigger.event != _INITIAL for trigger in tuple(_queue_of(engine)))
+    waiting = _waiting_for(engine)
+    queue = waiting.queue if HOST_IS_3 else waiting
+    return any(trigger.event != _INITIAL for trigger in tuple(queue))
 
 
-def _queue_of(engine: Any) -> Any:
-    """Return the host's queue, a heap on 3.x: it is not always the same list there."""
-    return engine.external_queue.queue.queue if HOST_IS_3 else engine._external_queue
+def _waiting_for(engine: Any) -> Any:
+    """Return what holds the events that wait: a `PriorityQueue` on 3.x, a deque on 2.x."""
+    return engine.external_queue.queue if HOST_IS_3 else engine._external_queue
 
 
 def is_async(machine: Any) -> bool:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from importlib.metadata import version
 from inspect import Parameter, signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import statemachine
+
+from statemachines_orchestrator.topics import walk_states
 
 __all__ = [
     "HOST",
     "HOST_IS_3",
     "SUPPORTED",
+    "Facts",
     "Machine",
     "configuration_of",
+    "facts_of",
     "is_machine_class",
     "passes_on",
 ]
@@ -47,3 +52,29 @@ def passes_on(factory: Any) -> bool:
         return False
     parameters = signature(factory.__init__).parameters.values()
     return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+
+
+class Facts:
+    """What of a machine class decides which seams it needs."""
+
+    __slots__ = ("eventless", "nested")
+
+    def __init__(self, machine_class: Any) -> None:
+        states = list(walk_states(machine_class.states))
+        transitions = [transition for state in states for transition in state.transitions]
+        self.nested = len(states) > len(list(machine_class.states))
+        self.eventless = HOST_IS_3 and any(
+            transition.is_eventless and not transition.initial for transition in transitions
+        )
+
+
+_facts: WeakKeyDictionary[type, Facts] = WeakKeyDictionary()
+
+
+def facts_of(machine_class: type) -> Facts:
+    """Read a machine class once."""
+    try:
+        return _facts[machine_class]
+    except KeyError:
+        facts = _facts[machine_class] = Facts(machine_class)
+        return facts

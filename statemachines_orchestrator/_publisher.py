@@ -50,15 +50,13 @@ class Publisher:
             ),
         )
 
-    def transitioned(
-        self, trigger: Any, payload: Payload, transition: Any, moved: Move | None
-    ) -> None:
+    def transitioned(self, trigger: Any, cascade: Any, transition: Any, moved: Move | None) -> None:
         """Announce a committed transition: exits, the event, the wildcards, entries.
 
         `moved` is `None` for a machine without nested states, whose transitions tell it all.
         """
         seq = next_seq()
-        payload.cascade.announced[id(self.owner)] = self
+        cascade.announced[id(self.owner)] = self
         event = trigger.event
         known = self.remembered.get((transition, event, moved))
         if known is None:
@@ -71,6 +69,7 @@ class Publisher:
             if signal is None or not signal.receivers:
                 continue
             if record is None:
+                payload = trigger.kwargs
                 record = Transitioned(
                     seq=seq,
                     cause=payload.seq,
