@@ -50,7 +50,7 @@ def run(seam: Seam) -> Any:
     """Run the loop of a sync machine: an outermost call, or one nested in a cascade."""
     frame: Any = here.get()
     cascade = None if frame is None else joined(frame)
-    if cascade is None:
+    if frame is None or cascade is None:
         return to_rest(seam.host_loop, seam)
     if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
         here.set(cascade)

@@ -188,7 +188,7 @@ class Seam:
             return
         frame: Any = here.get()
         cascade = None if frame is None else joined(frame)
-        cause = None if cascade is None else frame.seq
+        cause = None if frame is None or cascade is None else frame.seq
         payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
         self.host_put(trigger, *args, **kwargs)
         if self.is_async and HOST_IS_3 and trigger.future is not None:
