@@ -525,7 +525,8 @@ def test_two_machines_poked_from_two_threads_do_not_deadlock() -> None:
     assert sorted(counted) == sorted([3, 2, 1, 0] * 100)
 
 
-def test_an_event_put_at_the_last_instant_is_not_stranded() -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_event_put_at_the_last_instant_is_not_stranded(nested: bool) -> None:  # noqa: FBT001
     """What another thread put when the loop had ended is run before the call returns."""
     held, _inside, leave = blocked()
     leave.set()
@@ -554,7 +555,10 @@ def test_an_event_put_at_the_last_instant_is_not_stranded() -> None:
             release()
 
     engine._processing = Lock(engine._processing)
-    assert held.machine.go() == "went"
+    if nested:
+        held.post("machine.go")
+    else:
+        assert held.machine.go() == "went"
     assert held.log == [(9, threading.current_thread().name)]
 
 
