@@ -11,6 +11,7 @@ from statemachines_orchestrator._host import HOST, SUPPORTED, Machine
 from statemachines_orchestrator._publisher import Publisher
 from statemachines_orchestrator._turns import Subscription
 from statemachines_orchestrator.exceptions import (
+    DeclarationError,
     MachineFieldIsSetError,
     MachineIsBusyError,
     MachineIsTakenError,
@@ -95,8 +96,10 @@ def _check(orchestrator: Any, declaration: Any, name: str, values: Mapping[str, 
     injected = orchestrator.orchestrator_name
     seam = seam_of(machine)
     holder = None if seam is None else seam.injected.get(injected)
-    if any(other is machine for key, other in values.items() if key != name):
-        holder = orchestrator
+    same = next((key for key, other in values.items() if key != name and other is machine), None)
+    if same is not None:
+        problem = f"the machine stands in {same} too"
+        raise DeclarationError(f"{where}.{name}", problem, "Give each field a machine of its own")
     if holder is not None:
         raise MachineIsTakenError(where, name, repr(holder), injected)
     if is_in_mid_step(machine):

@@ -107,7 +107,9 @@ class Bus(Namespace):
         try:
             return self[topic]  # type: ignore[return-value]
         except KeyError:
-            self.kinds.add(topic.partition(":")[0])
+            kind, colon, _rest = topic.partition(":")
+            if colon:
+                self.kinds.add(kind)
             signal = self[topic] = OrderedSignal(topic, self._failed)
             return signal
 

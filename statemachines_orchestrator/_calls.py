@@ -1,6 +1,6 @@
 """A call: an outermost one, which is run to rest, or one that is nested in a cascade.
 
-The seams of the machines call `run`, `run_async` and `begin`.
+The seams of the machines call `run`, `run_async` and `new_cascade`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
     finally:
         cascade.open = False
         here.set(frame)
-    if error is None and runaway is None and not cascade.failures:
+    if error is None and runaway is None and not cascade.failures:  # the way of most events
         return result
     return _conclude(cascade, result, error, runaway)
 
@@ -245,8 +245,9 @@ def _conclude(
         raise error
     if runaway is None and not cascade.failures:
         return result
+    names = ", ".join(dict.fromkeys(failure.reaction for failure in cascade.failures))
     wrong: Exception = runaway or ReactionErrors(
-        "the call was taken, and what followed it failed",
+        f"failed after the call: {names}; the rest has run, see .failures",
         [failure.exception for failure in cascade.failures],
         result,
         cascade.failures,

@@ -48,7 +48,7 @@ class Cascade:
         self.queue: deque[Turn] = deque()
         self.failures: list[Failure] = []
         self.announced: dict[int, Any] = {}
-        """A publisher of each orchestrator that published something, in the order of the first."""
+        """A publisher of each orchestrator that announced a transition, in their order."""
         self.thread = get_ident()
         self.open = True
 
@@ -77,7 +77,7 @@ class Cascade:
             self._settle()
         if not self.queue:
             return None
-        turn = self.queue[0]
+        turn = self.queue[0]  # left in the queue while looked at: a runaway abandons it too
         if self.turns >= self.looks_at or turn.owner is not self.looked_at:
             self._look(turn)
         self.turns += 1
@@ -109,7 +109,7 @@ class Cascade:
     def _look(self, turn: Turn) -> None:
         """Look for a loop at the bound; where nothing repeats, double the bound."""
         owner = self.looked_at = turn.owner
-        bound = (self.bounds or {}).get(id(owner), owner.__declaration__.max_reactions)
+        bound = (self.bounds or {}).get(id(owner), owner.__declaration__.options.max_reactions)
         if bound is None:
             self.looks_at = self.turns + WATCHED
             return

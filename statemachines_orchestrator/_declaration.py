@@ -88,11 +88,6 @@ class Declaration:
     """The topics of transitions, by machine class and field."""
 
     @property
-    def max_reactions(self) -> int | None:
-        """The number of turns at which a cascade is searched for a loop."""
-        return self.options.max_reactions
-
-    @property
     def is_settled(self) -> bool:
         """Whether every annotation is resolved."""
         return all(field.classes is not None for field in self.fields.values())

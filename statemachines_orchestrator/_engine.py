@@ -339,8 +339,7 @@ class Seam:
         if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
             return
         payload = trigger.kwargs
-        if here.get() is not payload:
-            here.set(payload)
+        here.set(payload)
         cascade = payload.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
             cascade = joined(payload) or cascade

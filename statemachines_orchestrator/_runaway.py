@@ -20,7 +20,7 @@ ENOUGH_GROWING = 5
 
 
 def loop_to(turn: Turn, bound: int, *, growing: bool) -> tuple[str, ...] | None:
-    """Return the loop that led to `turn`: topics and reactions by turns; `None` if there is none.
+    """Return the loop that led to `turn`, topics and reactions alternately, or `None`.
 
     A loop is the shortest sequence of turns that the causes of `turn` repeat without a break,
     but for the last ones, which may lead out of it. Loops that branch are told by their growth.
@@ -35,7 +35,7 @@ def loop_to(turn: Turn, bound: int, *, growing: bool) -> tuple[str, ...] | None:
         rounds = stretch // period
         if rounds >= ENOUGH or (rounds > 1 and 2 * stretch >= bound):
             return _names(path[:period])
-    if growing and path.count(path[0] if path else ("", "")) >= ENOUGH_GROWING:
+    if growing and path and path.count(path[0]) >= ENOUGH_GROWING:
         return _names(path[: path.index(path[0], 1)])
     return None
 

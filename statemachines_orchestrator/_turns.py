@@ -100,7 +100,7 @@ class Turn:
     def run_to_end(self) -> Any:
         """Run the turn where nobody can await it: in a loop of our own, if none is running."""
         if self.must_be_awaited and in_running_loop():
-            self.seq = self.cause
+            self.seq = self.cause  # it never starts: what led to it is the cause of its `Failed`
             raise AsyncReactionError(self.label, self.topic)
         result = self.begin()
         if result is None or not isawaitable(result):
@@ -122,7 +122,7 @@ class Turn:
         """Announce that the turn ended well."""
         if result is not SKIPPED:
             seq = next_seq()
-            if "finished" in self.bus.kinds:
+            if "finished" in self.bus.kinds:  # before a closure is made for nobody
                 self.announce(
                     "finished",
                     lambda: Finished(seq=seq, cause=self.seq, name=self.name, result=result),

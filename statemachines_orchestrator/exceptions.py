@@ -336,12 +336,12 @@ class RunawayCascadeError(OrchestratorError, RuntimeError):
 
 @attrs.frozen
 class Failure:
-    """One reaction, posted event or observer that raised."""
+    """One reaction, posted event, observer, or event left in a queue, that raised."""
 
     reaction: str
-    """Its name: `Shop.capture`, or the posted topic."""
+    """Its name: `Shop.capture`, the posted topic, the name of the observer."""
     cause: Record | None
-    """The record it reacted to, `None` for a post."""
+    """The record it reacted to, `None` for a post and for an event left in a queue."""
     exception: Exception
     """What it raised, with its own type and traceback."""
 

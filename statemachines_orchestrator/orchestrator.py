@@ -148,6 +148,7 @@ class Orchestrator:
 
         An observer is called at once, in mid-step, as `fn(machine, record=record)`,
         in the order of connection. It looks, and sends nothing.
+        Raises `DeclarationError` if an own `__init__` has not called `__attrs_init__`.
         """
         bus: Bus | None = vars(self).get(BUS)
         if bus is None:
@@ -161,7 +162,7 @@ class Orchestrator:
     def post(self, topic: str, /, *args: Any, **kwargs: Any) -> None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
 
-        Returns `None` at once. Outside of a cascade it opens one and runs it to rest.
+        In a cascade it returns `None` at once; outside of one it opens one and runs it to rest.
         An event that is refused is a failure of the cascade (`ReactionErrors`).
 
         Raises `UnknownTopicError` if `topic` is no `"machine.event"` of the orchestrator, and

@@ -122,6 +122,12 @@ def _decorator(
         raise NotAReactionError(
             place(topics[0]), f"@{kind} without a topic", f'Write @{kind}("machine.member")'
         )
+    if not (cond is None or callable(cond) or isinstance(cond, str)) or isinstance(cond, Event):
+        raise NotAReactionError(
+            called_at,
+            f"cond={cond!r} is neither callable nor the name of a method or attribute",
+            'A machine called cond is subscribed in the other spelling: "cond.member"',
+        )
     if not topics and not any(value != () for value in members.values()):
         raise NotAReactionError(
             called_at, f"@{kind}() names no topic", f'Write @{kind}("machine.member")'
@@ -133,12 +139,6 @@ def _decorator(
                 f"@{kind} was given {topic!r} where a topic, a string, belongs",
                 f'Write @{kind}("machine.member"), or name the machine: @{kind}(machine=...)',
             )
-    if not (cond is None or callable(cond) or isinstance(cond, str)) or isinstance(cond, Event):
-        raise NotAReactionError(
-            called_at,
-            f"cond={cond!r} is neither callable nor the name of a method or attribute",
-            'A machine called cond is subscribed in the other spelling: "cond.member"',
-        )
     pairs = tuple(
         (field, _member_id(kind, field, member, called_at))
         for field, value in members.items()
@@ -165,18 +165,13 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 
 def _member_id(kind: str, field: str, member: Any, called_at: str) -> str:
-    wanted: type = Event if kind == "on" else State
     if isinstance(member, str):  # an Event is a string too: its id
         return str(getattr(member, "id", member)).partition(" ")[0]
-    if isinstance(member, State) and wanted is State:
+    if isinstance(member, State) and kind != "on":
         return str(member.id)
-    other = {
-        "on": "an event or its id",
-        "on_enter": "a state or its id",
-        "on_exit": "a state or its id",
-    }
+    wanted = "an event" if kind == "on" else "a state"
     raise NotAReactionError(
-        called_at, f"@{kind}({field}=...) was given {member!r}", f"Give it {other[kind]}"
+        called_at, f"@{kind}({field}=...) was given {member!r}", f"Give it {wanted} or its id"
     )
 
 

@@ -70,7 +70,7 @@ class Record:
     seq: int
     """The place of the record in the one count of the process."""
     cause: int | None
-    """The `seq` of the record that led to this one, `None` for a call from outside."""
+    """The `seq` of the record that led to this one; `None` for a call from outside, and at rest."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the live objects behind: states by id, events as plain strings, no machine."""
@@ -161,7 +161,8 @@ class Finished(Record):
 class Failed(Record):
     """A reaction, a posted event or an observer raised.
 
-    The cause is the turn's `Started`, or the record that the observer was called with.
+    The cause is the turn's `Started`; for a turn that was refused before it began, the record
+    that it reacts to; for an observer, the record that it was called with.
     """
 
     name: str
@@ -172,7 +173,10 @@ class Failed(Record):
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)
 class Abandoned(Record):
-    """A queued reaction or event will not run: the cascade was stopped."""
+    """A queued reaction or event will not run: the cascade was stopped.
+
+    Its cause is the record that it would have reacted to, or where it was posted.
+    """
 
     name: str
     """The name of the reaction, or the posted topic."""
@@ -183,6 +187,6 @@ class Settled(Record):
     """A cascade came to rest."""
 
     reactions: int
-    """How many turns the cascade had run until then."""
+    """How many turns had come until then: of reactions, even if `cond` said no, and of posts."""
     failures: int
     """How many of its reactions, posts and observers had failed until then."""

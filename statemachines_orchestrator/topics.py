@@ -104,7 +104,7 @@ class Topics:
             return topic
         kind, colon, rest = topic.rpartition(":")
         if not colon:
-            return self.event(topic, where)
+            return self._member(topic, topic, where, "event", (SETTLED,))
         if kind in STATE_KINDS:
             return f"{kind}:{self._member(topic, rest, where, 'state')}"
         if kind in EVENT_KINDS:
@@ -119,16 +119,17 @@ class Topics:
         """Return `machine.event`, or `machine.*`, in its canonical spelling."""
         return self._member(whole or topic, topic, where, "event")
 
-    def _member(self, whole: str, path: str, where: str, what: str) -> str:
+    def _member(
+        self, whole: str, path: str, where: str, what: str, beside: tuple[str, ...] = ()
+    ) -> str:
         field, dot, member = path.partition(".")
+        prefix = whole[: len(whole) - len(path)]
         if field not in self.vocabularies:
             problem = f"no machine is called {field!r}"
-            raise _unknown(
-                where, whole, problem, self._known(what), path, whole[: -len(path) or None]
-            )
+            raise _unknown(where, whole, problem, [*self._known(what), *beside], path, prefix)
         if not dot or not member:
             problem = f"{field!r} is a machine, and the {what} is missing"
-            raise _unknown(where, whole, problem, self._known(what, field), path)
+            raise _unknown(where, whole, problem, self._known(what, field), path, prefix)
         vocabulary = self.vocabularies[field]
         if what == "state":
             if vocabulary is None or member in vocabulary.states:
@@ -138,9 +139,7 @@ class Topics:
             if member == ANY or vocabulary is None or vocabulary.takes(member):
                 return f"{field}.{member}"
         problem = f"machine {field!r} has no {what} {member!r}"
-        raise _unknown(
-            where, whole, problem, self._known(what, field), path, whole[: -len(path) or None]
-        )
+        raise _unknown(where, whole, problem, self._known(what, field), path, prefix)
 
     def _turn(self, whole: str, kind: str, name: str, where: str) -> str:
         """Return the name of a reaction or posted topic; `failed:` may name an observer too."""
@@ -163,7 +162,7 @@ class Topics:
             for vocabulary in [self.vocabularies[name]]
             if vocabulary is not None
             for member in sorted(vocabulary.states if what == "state" else vocabulary.events)
-        ] + ([SETTLED] if what == "event" and field is None else [])
+        ]
 
 
 def _unknown(  # noqa: PLR0913, PLR0917 - the facts of an error
@@ -171,5 +170,9 @@ def _unknown(  # noqa: PLR0913, PLR0917 - the facts of an error
 ) -> UnknownTopicError:
     nearest = next(iter(get_close_matches(given, known, 1)), None)
     return UnknownTopicError(
-        where, topic, problem, tuple(known), nearest if nearest is None else prefix + nearest
+        where,
+        topic,
+        problem,
+        tuple(prefix + name for name in known),
+        nearest if nearest is None else prefix + nearest,
     )

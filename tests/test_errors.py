@@ -444,11 +444,11 @@ def misspelt_topic() -> None:
     UnknownTopicError,
     LookupError,
     "HERE.Misspelt.note AT: there is no topic 'enter:order.xyz': machine 'order' has no state "
-    "'xyz'. Known: order.pending, order.processing, order.shipped.",
+    "'xyz'. Known: enter:order.pending, enter:order.processing, enter:order.shipped.",
     where="HERE.Misspelt.note AT",
     topic="enter:order.xyz",
     problem="machine 'order' has no state 'xyz'",
-    known=("order.pending", "order.processing", "order.shipped"),
+    known=("enter:order.pending", "enter:order.processing", "enter:order.shipped"),
     nearest=None,
 )
 def topic_that_is_nowhere_near() -> None:
@@ -789,7 +789,10 @@ def test_the_failures_are_a_group_with_the_calls_result() -> None:
     """`ReactionErrors` is an `ExceptionGroup`, in the order of failing, with `result`."""
     group = group_of_failures()
     assert isinstance(group, ExceptionGroup)
-    assert str(group) == "the call was taken, and what followed it failed (3 sub-exceptions)"
+    assert str(group) == (
+        "failed after the call: watch, Failing.pay, Failing.tell; the rest has run, see .failures "
+        "(3 sub-exceptions)"
+    )
     assert [type(error) for error in group.exceptions] == [Broken, Broken, KeyError]
     assert group.result == "processed"
     assert [(one.reaction, one.exception) for one in group.failures] == list(
@@ -828,7 +831,10 @@ def test_one_failure_is_a_group_too() -> None:
     with pytest.raises(ReactionErrors) as caught:
         Once(Order()).order.send("process")
     assert told(caught.value)[0] == ["Broken('no money')"]
-    assert str(caught.value) == "the call was taken, and what followed it failed (1 sub-exception)"
+    assert (
+        str(caught.value)
+        == "failed after the call: Once.pay; the rest has run, see .failures (1 sub-exception)"
+    )
 
 
 def test_a_post_that_is_refused_fails_without_a_record() -> None:
