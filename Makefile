@@ -16,8 +16,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install -qq --group dev --editable .
 	touch $@
 
-demo: $(READY)  ## run the shop of the README
-	$(BIN)/python examples/shop.py
+demo:  ## run the shop of the README, with what a user installs
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install -qq .
+	.venv-demo/bin/python examples/shop.py
 
 test: $(READY)  ## run the tests
 	$(BIN)/pytest
