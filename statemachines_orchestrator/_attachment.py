@@ -35,8 +35,8 @@ def assemble(orchestrator: Any) -> None:
         return
     cls = orchestrator.__class__
     declaration: Any = cls.__declaration__
-    if not declaration.is_settled:
-        declaration = declaration.settled(cls, _values(orchestrator, declaration))
+    if not declaration.is_resolved:
+        declaration = declaration.resolved(cls, _values(orchestrator, declaration))
     values = _values(orchestrator, declaration)
     for name, value in values.items():
         if value is not None or not declaration.fields[name].optional:

@@ -88,7 +88,7 @@ class Declaration:
     """The topics of transitions, by machine class and field."""
 
     @property
-    def is_settled(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether every annotation is resolved."""
         return all(field.classes is not None for field in self.fields.values())
 
@@ -110,7 +110,7 @@ class Declaration:
         by_field: dict[str, dict[Any, Any]] = self.remembered.setdefault(machine_class, {})
         return by_field.setdefault(name, {})
 
-    def settled(self, cls: type, values: Mapping[str, Any]) -> Declaration:
+    def resolved(self, cls: type, values: Mapping[str, Any]) -> Declaration:
         """Return the declaration, with what no annotation could tell told by the first machines."""
         fields = dict(self.fields)
         for name, field in self.fields.items():
@@ -123,9 +123,9 @@ class Declaration:
                 raise AnnotationIsNotAStateMachineError(self.where, name, field.annotation)
             else:
                 del fields[name]
-        settled = attrs.evolve(self, fields=fields)
-        settled.wire(cls)
-        return settled
+        resolved = attrs.evolve(self, fields=fields)
+        resolved.wire(cls)
+        return resolved
 
 
 def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]) -> None:

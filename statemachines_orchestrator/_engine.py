@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from heapq import heapify
 from inspect import iscoroutinefunction
+from operator import attrgetter
 from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary, ref
@@ -46,6 +47,14 @@ __all__ = [
 ]
 
 _SEAM = "_orchestration"
+_SEAMS_2 = "_external_queue sm._callbacks._registry sm._callbacks.call sm._callbacks.async_call"
+_SEAMS_3 = (
+    "external_queue.queue.queue microstep _enter_states _prepare_exit_states "
+    "_prepare_entry_states select_eventless_transitions "
+    "_invoke_manager.mark_for_invoke _invoke_manager._active"
+)
+_SEAMS = f"put processing_loop _processing {_SEAMS_3 if HOST_IS_3 else _SEAMS_2}"
+"""Every name that is used here of an engine."""
 _AFTER = "AFTER@"
 """How 2.x begins the key of the `after` callbacks of a transition."""
 _INITIAL = "__initial__"
@@ -399,20 +408,12 @@ def seam_of(machine: Any) -> Seam | None:
 def missing_seam(machine: Any) -> str | None:
     """Return the name of a seam that the machine's engine lacks, `None` if all are there."""
     engine = getattr(machine, "_engine", None)
-    names = ["put", "processing_loop", "_processing"]
-    if HOST_IS_3:
-        names += [
-            "external_queue",
-            "microstep",
-            "_enter_states",
-            "_prepare_exit_states",
-            "_prepare_entry_states",
-            "select_eventless_transitions",
-            "_invoke_manager",
-        ]
-    else:
-        names += ["_external_queue"]
-    return next((name for name in names if not hasattr(engine, name)), None)
+    for name in _SEAMS.split():
+        try:
+            attrgetter(name)(engine)
+        except AttributeError:
+            return name
+    return None
 
 
 def is_in_mid_step(machine: Any) -> bool:
