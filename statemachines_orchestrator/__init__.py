@@ -4,7 +4,9 @@ An orchestrator is an attrs class whose fields are state machines:
 direct calls act now, reactions act next.
 
     orchestrator    the base class
+    fleets          many machines of one kind in one field
     reactions       the decorators that subscribe its methods
+    signals         signals of the domain
     records         what happened, as frozen values
     topics          the names under which it is published
     exceptions      what can go wrong, with the fix
@@ -12,6 +14,7 @@ direct calls act now, reactions act next.
 
 from __future__ import annotations
 
+from statemachines_orchestrator._wiring import Wire, subscribe, wiring
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     AsyncObserverError,
@@ -33,18 +36,32 @@ from statemachines_orchestrator.exceptions import (
     UnsupportedHostError,
     WrongMachineError,
 )
+from statemachines_orchestrator.fleets import Fleet
 from statemachines_orchestrator.orchestrator import Orchestrator
-from statemachines_orchestrator.reactions import on, on_enter, on_exit, removed
+from statemachines_orchestrator.reactions import (
+    at_least,
+    every,
+    none,
+    on,
+    on_enter,
+    on_exit,
+    removed,
+    some,
+    when,
+)
 from statemachines_orchestrator.records import (
     Abandoned,
     Failed,
     Finished,
+    Ignored,
+    Published,
     Record,
     Sent,
     Settled,
     Started,
     Transitioned,
 )
+from statemachines_orchestrator.signals import domain_signal
 
 __all__ = [
     "Abandoned",
@@ -55,6 +72,8 @@ __all__ = [
     "Failed",
     "Failure",
     "Finished",
+    "Fleet",
+    "Ignored",
     "MachineFieldIsSetError",
     "MachineIsBusyError",
     "MachineIsTakenError",
@@ -63,6 +82,7 @@ __all__ = [
     "NotAReactionError",
     "Orchestrator",
     "OrchestratorError",
+    "Published",
     "ReactionErrors",
     "Record",
     "RunawayCascadeError",
@@ -74,9 +94,18 @@ __all__ = [
     "UnexpectedAnnotationTypeError",
     "UnknownTopicError",
     "UnsupportedHostError",
+    "Wire",
     "WrongMachineError",
+    "at_least",
+    "domain_signal",
+    "every",
+    "none",
     "on",
     "on_enter",
     "on_exit",
     "removed",
+    "some",
+    "subscribe",
+    "when",
+    "wiring",
 ]

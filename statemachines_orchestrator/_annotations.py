@@ -1,4 +1,4 @@
-"""Annotations: which machine classes they name, as far as they can be resolved."""
+"""Annotations: which machines, fleets and orchestrators they name, as far as can be resolved."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from statemachines_orchestrator._host import is_machine_class
+from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Reading", "is_class_variable", "own_annotations", "read_annotation", "scope_of"]
+__all__ = [
+    "Reading",
+    "is_class_variable",
+    "is_member_class",
+    "own_annotations",
+    "read_annotation",
+    "scope_of",
+]
 
 
 @attrs.define
@@ -23,6 +31,8 @@ class Reading:
     """What an annotation turned out to be."""
 
     machines: list[type] = attrs.Factory(list[type])
+    """The classes of machines and of orchestrators; of a fleet, those of its members."""
+    fleet: bool = False
     others: list[Any] = attrs.Factory(list[Any])
     optional: bool = False
     unresolved: bool = False
@@ -71,11 +81,32 @@ def read_annotation(
             read_annotation(part, scope, reading)
     elif origin is typing.Annotated:
         read_annotation(typing.get_args(annotation)[0], scope, reading)
-    elif is_machine_class(annotation) or is_machine_class(origin):
+    elif annotation is Fleet or origin is Fleet:
+        reading.fleet = True
+        for member in typing.get_args(annotation)[1:]:
+            _read_member(member, scope, reading)
+    elif is_member_class(annotation) or is_member_class(origin):
         reading.machines.append(annotation if origin is None else origin)
     else:
         reading.others.append(annotation)
     return reading
+
+
+def is_member_class(value: Any) -> bool:
+    """Whether a value is a class of machines or of orchestrators."""
+    return is_machine_class(value) or (
+        isinstance(value, type) and hasattr(value, "__declaration__")
+    )
+
+
+def _read_member(annotation: Any, scope: Mapping[str, Any], reading: Reading) -> None:
+    """Read what a fleet holds; a fleet of fleets, of `None` or of anything else is none."""
+    member = read_annotation(annotation, scope)
+    reading.machines.extend(member.machines)
+    reading.others.extend(member.others)
+    reading.unresolved = reading.unresolved or member.unresolved
+    if member.fleet or member.optional:
+        reading.others.append(annotation)
 
 
 def _read_string(text: str, scope: Mapping[str, Any], reading: Reading) -> None:

@@ -1,13 +1,23 @@
-"""Attaching: the machines of one orchestrator are checked, and given their publishers and seams."""
+"""Attaching: what is given to an orchestrator is checked, and its machines get their seams."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._bus import Bus
 from statemachines_orchestrator._engine import Seam, is_in_mid_step, missing_seam, seam_of
 from statemachines_orchestrator._host import HOST, SUPPORTED, Machine
+from statemachines_orchestrator._joins import Join
+from statemachines_orchestrator._members import (
+    is_orchestrator,
+    machines_below,
+    members_in,
+    members_of,
+    values_of,
+)
+from statemachines_orchestrator._places import NO_KEY, Place, place_of
 from statemachines_orchestrator._publisher import Publisher
 from statemachines_orchestrator._turns import Subscription
 from statemachines_orchestrator.exceptions import (
@@ -19,9 +29,10 @@ from statemachines_orchestrator.exceptions import (
     UnsupportedHostError,
     WrongMachineError,
 )
+from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable
 
 __all__ = ["BUS", "assemble", "attach", "disassemble", "may_set"]
 
@@ -30,93 +41,306 @@ BUS = "_Orchestrator__bus"
 
 
 def assemble(orchestrator: Any) -> None:
-    """Make the bus, subscribe the reactions, attach the machines; all of it or nothing."""
+    """Make the bus, attach the machines, subscribe the reactions; all of it or nothing."""
     if BUS in vars(orchestrator):
         return
     cls = orchestrator.__class__
     declaration: Any = cls.__declaration__
     if not declaration.is_resolved:
-        declaration = declaration.resolved(cls, _values(orchestrator, declaration))
-    values = _values(orchestrator, declaration)
+        declaration = declaration.resolved(cls, values_of(orchestrator))
+    values = values_of(orchestrator, declaration)
+    checked = _Check(orchestrator, declaration)
     for name, value in values.items():
         if value is not None or not declaration.fields[name].optional:
-            _check(orchestrator, declaration, name, values)
+            checked.field(name, value)
     cls.__declaration__ = declaration
-    bus = Bus(
+    bus = vars(orchestrator)[BUS] = Bus(
         lambda topic: declaration.topics.resolve(topic, declaration.where),
         lambda name, error, record: _calls.observer_failed(orchestrator, name, error, record),
     )
+    place = Place(orchestrator, bus)
     for plan in declaration.plans:
         for topic in plan.topics:
-            bus.signal(topic).connect(Subscription(orchestrator, bus, plan, topic, _calls.enqueue))
-    vars(orchestrator)[BUS] = bus
-    for name, machine in values.items():
-        if machine is not None:
-            attach(orchestrator, name, machine)
+            bus.signal(topic).connect(Subscription(place, plan, topic, _calls.enqueue))
+    for name, value in values.items():
+        if value is not None:
+            _attach_value(place, name, value)
+    joins = [plan for plan in declaration.plans if plan.join is not None]
+    place.joins = tuple(
+        Join(place, plan, index, _calls.in_cascade) for index, plan in enumerate(joins)
+    )
+    for join in place.joins:
+        for name in join.names():
+            bus.signal(f"{name}.*").connect(join)
 
 
 def disassemble(orchestrator: Any) -> None:
-    """Detach the machines: the orchestrator's constructor raised."""
-    for machine in _values(orchestrator, orchestrator.__declaration__).values():
-        seam = None if machine is None else seam_of(machine)
-        if seam is not None:
-            seam.remove(orchestrator)
+    """Detach everything: the orchestrator's constructor raised."""
+    place = place_of(orchestrator)
+    if place is None:
+        return
+    for value in values_of(orchestrator).values():
+        if isinstance(value, Fleet):
+            value._holding = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
+        for _key, member in members_in(value):
+            _detach(place, member)
 
 
 def may_set(orchestrator: Any, name: str, value: Any) -> bool:
-    """Return whether setting a machine field attaches a machine.
+    """Return whether setting a machine field attaches something.
 
     Raises `MachineFieldIsSetError` where one is set already, and what speaks against this one.
     """
     if BUS not in vars(orchestrator):
         return False
     declaration = orchestrator.__declaration__
-    values = _values(orchestrator, declaration)
-    if values[name] is not None:
+    if getattr(orchestrator, name, None) is not None:
         raise MachineFieldIsSetError(declaration.where, name)
     if value is None:
         return False
-    _check(orchestrator, declaration, name, {**values, name: value})
+    _Check(orchestrator, declaration).field(name, value)
     return True
 
 
-def _values(orchestrator: Any, declaration: Any) -> dict[str, Any]:
-    return {name: getattr(orchestrator, name, None) for name in declaration.fields}
+def attach(orchestrator: Any, name: str, value: Any) -> None:
+    """Attach what a field was given that was `None`. It is a move, as in a fleet."""
+    place = place_of(orchestrator)
+    assert place is not None
+    _attach_value(place, name, value)
+    _moved(place, name, [key for key, _member in members_in(value)])
 
 
-def _check(orchestrator: Any, declaration: Any, name: str, values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be attached, before anything is."""
-    where, field, machine = declaration.where, declaration.fields[name], values[name]
-    if not isinstance(machine, field.classes or Machine):
-        expected = " | ".join(known.__name__ for known in field.classes or ())
-        raise WrongMachineError(where, name, expected or field.annotation, repr(machine))
-    missing = missing_seam(machine)
-    if missing is not None:
-        raise UnsupportedHostError(f"{where}.{name}", HOST, missing, SUPPORTED)
-    injected = orchestrator.orchestrator_name
-    seam = seam_of(machine)
-    holder = None if seam is None else seam.injected.get(injected)
-    same = next((key for key, other in values.items() if key != name and other is machine), None)
-    if same is not None:
+# Checks ---------------------------------------------------------------------------------------
+
+
+class _Check:
+    """Refuses what cannot be attached to one orchestrator, before anything is."""
+
+    def __init__(self, orchestrator: Any, declaration: Any) -> None:
+        self.orchestrator = orchestrator
+        self.where = declaration.where
+        self.fields = declaration.fields
+        place = place_of(orchestrator)
+        self.names = (orchestrator.orchestrator_name,) if place is None else tuple(place.injected)
+        """What would be injected into the callbacks of a machine."""
+        self.stores = {} if place is None else place.stores
+        self.added: dict[tuple[int, str], str] = {}
+        """Which state is kept where, of what is attached together."""
+        self.seen: dict[int, str] = {}
+
+    def field(self, name: str, value: Any) -> None:
+        """Check what is given to a field."""
+        if not self.fields[name].fleet:
+            self.member(name, name, value)
+            return
+        if not isinstance(value, Fleet):
+            text = self.fields[name].annotation
+            raise WrongMachineError(self.where, name, text, repr(value))
+        holding = value._holding  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
+        if holding is not None:
+            owner = holding.place.owner
+            raise MachineIsTakenError(self.where, name, repr(owner), owner.orchestrator_name)
+        self._alone(name, value)
+        for key, member in value.items():
+            self.member(name, f"{name}[{key!r}]", member)
+
+    def member(self, field_name: str, name: str, member: Any) -> None:
+        """Check a machine or an orchestrator; `name` is what the error calls it."""
+        field = self.fields[field_name]
+        known = (
+            isinstance(member, field.classes)
+            if field.classes
+            else isinstance(member, Machine) or is_orchestrator(member)
+        )
+        if not known:
+            expected = " | ".join(one.__name__ for one in field.classes or ())
+            raise WrongMachineError(self.where, name, expected or field.annotation, repr(member))
+        self._alone(name, member)
+        if is_orchestrator(member):
+            self._orchestrator(name, member)
+        else:
+            self._machine(name, member)
+
+    def _alone(self, name: str, member: Any) -> None:
+        same = self.seen.setdefault(id(member), name)
+        if same != name:
+            self._refuse_second_place(name, same)
+
+    def _refuse_second_place(self, name: str, same: str) -> None:
         problem = f"the machine stands in {same} too"
-        raise DeclarationError(f"{where}.{name}", problem, "Give each field a machine of its own")
-    if holder is not None:
-        raise MachineIsTakenError(where, name, repr(holder), injected)
-    if is_in_mid_step(machine):
-        raise MachineIsBusyError(where, name)
-    for key, other in values.items():
-        if (
-            key != name
-            and isinstance(other, Machine)
-            and other.model is machine.model
-            and other.state_field == machine.state_field
-        ):
-            raise StateFieldIsNotUniqueError(where, name, key, machine.state_field)
+        fix = "Give each field a machine of its own"
+        raise DeclarationError(f"{self.where}.{name}", problem, fix)
+
+    def _orchestrator(self, name: str, inner: Any) -> None:
+        place = place_of(inner)
+        if place is None:
+            raise DeclarationError(
+                f"{self.where}.{name}",
+                f"{type(inner).__qualname__} is not built yet",
+                "Let its __init__ call self.__attrs_init__(...) first",
+            )
+        own = place_of(self.orchestrator)
+        if own is not None and place in own.holders():
+            problem = f"{inner!r} would hold itself"
+            raise DeclarationError(f"{self.where}.{name}", problem, "Give it another one")
+        if place.holder is not None:
+            holder = place.holder.owner
+            raise MachineIsTakenError(self.where, name, repr(holder), holder.orchestrator_name)
+
+    def _machine(self, name: str, machine: Any) -> None:
+        missing = missing_seam(machine)
+        if missing is not None:
+            raise UnsupportedHostError(f"{self.where}.{name}", HOST, missing, SUPPORTED)
+        seam = seam_of(machine)
+        for injected in self.names if seam is not None else ():
+            holder = seam.injected.get(injected)
+            if holder is self.orchestrator:
+                same = self.stores.get(_store_of(machine))
+                if same is None:  # taken out of a fleet, it has not left yet
+                    raise MachineIsBusyError(self.where, name)
+                self._refuse_second_place(name, same)
+            if holder is not None:
+                raise MachineIsTakenError(self.where, name, repr(holder), injected)
+        if is_in_mid_step(machine):
+            raise MachineIsBusyError(self.where, name)
+        store = _store_of(machine)
+        other = self.stores.get(store) or self.added.setdefault(store, name)
+        if other != name:
+            raise StateFieldIsNotUniqueError(self.where, name, other, machine.state_field)
 
 
-def attach(orchestrator: Any, name: str, machine: Any) -> None:
-    """Give a machine its seam, and the seam a publisher for this orchestrator."""
-    seam = seam_of(machine) or Seam(machine, _calls)
-    remembered = orchestrator.__declaration__.remembered_of(name, type(machine))
-    publisher = Publisher(orchestrator, name, machine, remembered)
-    seam.add(publisher, orchestrator.orchestrator_name, orchestrator)
+def _store_of(machine: Any) -> tuple[int, str]:
+    """Return where a machine keeps its state."""
+    return id(machine.model), machine.state_field
+
+
+# Members --------------------------------------------------------------------------------------
+
+
+class _Holding:
+    """The field of an orchestrator that holds a fleet: what the fleet calls."""
+
+    __slots__ = ("name", "place")
+
+    def __init__(self, place: Place, name: str) -> None:
+        self.place = place
+        self.name = name
+
+    def put(self, members: dict[Any, Any], key: Hashable, member: Any) -> None:
+        """Attach a member and put it in, in the place of another one or at the end."""
+        owner = self.place.owner
+        check = _Check(owner, owner.__declaration__)
+        old = members.get(key)
+        if isinstance(old, Machine):
+            check.stores = {**check.stores}
+            check.stores.pop(_store_of(old), None)
+        check.member(self.name, f"{self.name}[{key!r}]", member)
+        if old is not None:
+            _detach(self.place, old)
+        members[key] = member
+        _attach(self.place, self.name, key, member)
+        _moved(self.place, self.name, [key])
+
+    def take(self, members: dict[Any, Any], keys: list[Any]) -> None:
+        """Take members out and detach them, as one move."""
+        for key in keys:
+            _detach(self.place, members.pop(key))
+        _moved(self.place, self.name, keys)
+
+    def key_of(self, member: Any) -> Any:
+        """Return the key of a member; `LookupError` for any other object."""
+        if is_orchestrator(member):
+            place = place_of(member)
+            if place is not None and place.holder is self.place and place.name == self.name:
+                return place.key
+        elif isinstance(member, Machine):
+            publisher = _publisher_of(self.place, member)
+            if publisher is not None and publisher.name == self.name:
+                return publisher.key
+        raise LookupError(f"{member!r} is no member of {self.name}")
+
+
+def _attach_value(place: Place, name: str, value: Any) -> None:
+    """Attach what a field holds."""
+    if isinstance(value, Fleet):
+        value._holding = _Holding(place, name)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
+    for key, member in members_in(value):
+        _attach(place, name, key, member)
+
+
+def _attach(place: Place, name: str, key: Hashable, member: Any) -> None:
+    """Give a machine its seam, and the seam a publisher; let an orchestrator stand here."""
+    if is_orchestrator(member):
+        _stand(member, place, name, key)
+        return
+    shown = name if key is NO_KEY else f"{name}[{key!r}]"
+    place.stores[_store_of(member)] = shown
+    seam = seam_of(member) or Seam(member, _calls)
+    seam.add(Publisher(place, name, key, member))
+
+
+def _detach(place: Place, member: Any) -> None:
+    """Detach a machine or an orchestrator, as soon as it is at rest."""
+    if is_orchestrator(member):
+        _release(place, member)
+        return
+    place.stores.pop(_store_of(member), None)
+    publisher = _publisher_of(place, member)
+    seam = seam_of(member)
+    if publisher is not None and seam is not None:
+        seam.remove(publisher)
+
+
+def _publisher_of(place: Place, machine: Any) -> Any:
+    """Return the publisher that an orchestrator gave a machine."""
+    seam = seam_of(machine)
+    publishers = () if seam is None else seam.publishers
+    return next((one for one in publishers if one.place is place), None)
+
+
+def _release(holder: Place, inner: Any) -> None:
+    """Let an orchestrator stand alone again, as soon as all of its machines are at rest."""
+    place = place_of(inner)
+    if place is None or place.holder is not holder:
+        return
+    for _path, _name, machine in machines_below(inner):
+        seam = seam_of(machine)
+        if seam is not None and is_in_mid_step(machine):
+            seam.at_rest.append(partial(_release, holder, inner))
+            seam.rest()
+            return
+    _stand(inner, None, "", NO_KEY)
+
+
+def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
+    """Let an orchestrator stand in a field or fleet, or alone, and everything below it with it."""
+    place = place_of(inner)
+    assert place is not None
+    place.stand(holder, name, key)
+    for below, below_key, member in members_of(inner):
+        if is_orchestrator(member):
+            _stand(member, place, below, below_key)
+        else:
+            publisher = _publisher_of(place, member)
+            publisher.moved()
+            seam = seam_of(member)
+            assert seam is not None
+            seam.renew()
+
+
+def _moved(place: Place, name: str, keys: list[Any]) -> None:
+    """Tell the joins, here and outward, that something was put in or taken out."""
+    concerned = [
+        (join, (*place.path, name)[len(outer.path) :])
+        for outer, prefix in place.outward
+        for join in outer.joins
+        if join.concerns(prefix + name)
+    ]
+    if concerned:
+        _calls.in_cascade(lambda: _touch(concerned, keys))
+
+
+def _touch(concerned: list[tuple[Join, tuple[Hashable, ...]]], keys: list[Any]) -> None:
+    for join, path in concerned:
+        for key in keys:
+            join.touch(path if key is NO_KEY else (*path, key))

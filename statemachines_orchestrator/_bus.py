@@ -97,13 +97,15 @@ class Bus(Namespace):
         self._on_error = on_error
         self.kinds: set[str] = set()
         """The kinds of topics (`sent`, `failed`, …) that somebody has asked for."""
+        self.names: set[str] = set()
+        """The names of reactions that were subscribed at run time."""
 
     def signal(self, name: str, doc: str | None = None) -> OrderedSignal:  # noqa: ARG002 - the signature is blinker's
         """Return the signal of the topic `name`, the same one each time.
 
         Raises `UnknownTopicError`, with the nearest topic, if `name` is none of the orchestrator.
         """
-        topic = self._resolve(name)
+        topic = name if name.partition(":")[2] in self.names else self._resolve(name)
         try:
             return self[topic]  # type: ignore[return-value]
         except KeyError:

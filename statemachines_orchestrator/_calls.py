@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._frames import here, joined
+from statemachines_orchestrator._joins import take_over
+from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._turns import in_running_loop
 from statemachines_orchestrator.exceptions import ReactionErrors, RunawayCascadeError, add_note
 from statemachines_orchestrator.records import Failed, next_seq
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Call",
     "enqueue",
+    "in_cascade",
     "new_cascade",
     "observer_failed",
     "run",
@@ -62,6 +65,8 @@ def run(seam: Seam) -> Any:
         _run_stranded(seam, cascade)
         raise
     finally:
+        if seam.at_rest:
+            seam.rest()
         here.set(frame)
     return result
 
@@ -78,8 +83,11 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
             result = start()
         except Exception as caught:  # noqa: BLE001 - raised below, when the cascade is at rest
             error = caught
-        if seam is not None and seam.queue:
-            _run_stranded(seam, cascade)
+        if seam is not None:
+            if seam.queue:
+                _run_stranded(seam, cascade)
+            if seam.at_rest:
+                seam.rest()
         if cascade.needs_drain():
             cascade.drain()
     except RunawayCascadeError as caught:
@@ -99,12 +107,12 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
 def _run_stranded(seam: Seam, cascade: Cascade) -> None:
     """Run what the host left in the machine's queue; what raises there is a failure of its own."""
     head = None
-    while (trigger := seam.stranded) is not None and trigger is not head:
+    while (trigger := seam.stranded()) is not None and trigger is not head:
         head = trigger
         try:
             seam.host_loop()
         except Exception as error:  # noqa: BLE001 - it is another caller's event
-            if seam.stranded is not head:  # else nothing was taken: an eventless guard raised
+            if seam.stranded() is not head:  # else nothing was taken: an eventless guard raised
                 name = f"{seam.publishers[0].name}.{head.event}"
                 cascade.keep(f"{name}, left in the machine's queue", None, error)
 
@@ -182,22 +190,24 @@ class Call:
             return
         self.cascade.open = False
         running = joined(here.get())
-        while running is not None and self.cascade.queue:
-            running.append(self.cascade.queue.popleft())
+        if running is not None:
+            while self.cascade.queue:
+                running.append(self.cascade.queue.popleft())
+            take_over(running, self.cascade)
         self.cascade.abandon()
 
 
 def run_async(seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
     """Return the coroutine that runs the loop of an async machine, and what follows from it."""
     call = Call(seam.begun.pop(get_ident(), None) if seam.begun else None)
-    coroutine = to_rest_async(call, partial(seam.host_loop, *args))
+    coroutine = to_rest_async(call, partial(seam.host_loop, *args), seam)
     if payload is not None:
         payload.call = call
         call.coroutine = weakref.ref(coroutine, call.drop)
     return coroutine
 
 
-async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
+async def to_rest_async(call: Call, start: Callable[[], Any], seam: Seam | None = None) -> Any:
     """Run one awaited call: `start`, then, unless it is nested, everything that follows from it."""
     call.begin()
     frame = here.get()
@@ -210,6 +220,8 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
                 result = await result
         except Exception as caught:  # noqa: BLE001 - raised below, when the cascade is at rest
             error = caught
+        if seam is not None and seam.at_rest:
+            seam.rest()
         if not call.is_nested:
             await call.cascade.drain_async()
     except RunawayCascadeError as caught:
@@ -274,6 +286,11 @@ def enqueue(turn: Turn) -> None:
         to_rest(lambda: here.get().append(turn))
 
 
+def in_cascade(call: Callable[[], Any]) -> Any:
+    """Call something in the current cascade; outside of one, open one and run it to rest."""
+    return call() if joined(here.get()) is not None else to_rest(call)
+
+
 def observer_failed(owner: Any, name: str, error: Exception, record: Any) -> None:
     """Keep an observer's exception for the end of the cascade, and announce it.
 
@@ -284,9 +301,15 @@ def observer_failed(owner: Any, name: str, error: Exception, record: Any) -> Non
     if cascade is None:
         raise error
     cascade.keep(name, record, error)
-    bus = owner.bus
-    if "failed" in bus.kinds and not isinstance(record, Failed):
+    place = place_of(owner)
+    if place is not None and place.is_asked_for("failed") and not isinstance(record, Failed):
         failed = partial(
-            Failed, seq=next_seq(), cause=getattr(record, "seq", None), name=name, exception=error
+            Failed,
+            seq=next_seq(),
+            cause=getattr(record, "seq", None),
+            path=place.path,
+            keys=place.keys,
+            name=name,
+            exception=error,
         )
-        bus.publish((f"failed:{name}", "failed:*"), owner, failed)
+        place.publish("failed:", name, owner, failed)

@@ -4,6 +4,7 @@ What machines publish while the call runs queues the turns of reactions; `post` 
 behind them. When the call has come to rest the queue is drained, first in, first out,
 until nothing is left. Then `settled` is published, once, and what it queued is run as well.
 The stack is as deep for a million turns as for one, and only what waits is kept.
+When the queue is empty the joins are judged whose machines have moved since the last time.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._frames import here
+from statemachines_orchestrator._joins import judge
 from statemachines_orchestrator._runaway import WATCHED, loop_to
 from statemachines_orchestrator.exceptions import Failure, RunawayCascadeError, add_note, told
 from statemachines_orchestrator.records import Settled, next_seq
 from statemachines_orchestrator.topics import SETTLED
 
 if TYPE_CHECKING:
+    from statemachines_orchestrator._joins import Join, Movement
     from statemachines_orchestrator._turns import Turn
 
 __all__ = ["Cascade"]
@@ -43,12 +46,14 @@ class Cascade:
     is_watched = False
     """Whether turns remember the turn that led to them."""
     running: Turn | None = None
+    moved: dict[Join, Movement] | None = None
+    """The joins whose machines have moved since they were judged, and what moved."""
 
     def __init__(self) -> None:
         self.queue: deque[Turn] = deque()
         self.failures: list[Failure] = []
         self.announced: dict[int, Any] = {}
-        """A publisher of each orchestrator that announced a transition, in their order."""
+        """The places of the orchestrators that announced something, in their order."""
         self.thread = get_ident()
         self.open = True
 
@@ -71,12 +76,24 @@ class Cascade:
             turn.parent = self.running
         self.queue.append(turn)
 
+    def append_first(self, turn: Turn) -> None:
+        """Queue a turn in front of all others: a broadcast's, to a machine that was in mid-step."""
+        self.append(turn)
+        self.queue.rotate(1)
+
     def next(self) -> Turn | None:
-        """Take the turn that is next; publish `settled` when, for the first time, none is left."""
-        if not self.queue and not self.is_settled:
-            self._settle()
-        if not self.queue:
-            return None
+        """Take the turn that is next.
+
+        When none is left, judge the joins that moved; when, for the first time, there are none of
+        these either, publish `settled`.
+        """
+        while not self.queue:
+            if self.moved:
+                judge(self)
+            elif not self.is_settled:
+                self._settle()
+            else:
+                return None
         turn = self.queue[0]  # left in the queue while looked at: a runaway abandons it too
         if self.turns >= self.looks_at or turn.owner is not self.looked_at:
             self._look(turn)
@@ -87,22 +104,24 @@ class Cascade:
     def _settle(self) -> None:
         self.is_settled = True
         here.set(self)
-        for publisher in list(self.announced.values()):
+        for place in list(self.announced.values()):
             settled = partial(
                 Settled,
                 seq=next_seq(),
                 cause=None,
+                path=place.path,
+                keys=place.keys,
                 reactions=self.turns,
                 failures=len(self.failures),
             )
-            publisher.bus.publish((SETTLED,), publisher.owner, settled)
+            place.bus.publish((SETTLED,), place.owner, settled)
 
     def needs_drain(self) -> bool:
         """Whether a turn waits, or somebody hears that there is none."""
-        if self.queue:
+        if self.queue or self.moved:
             return True
-        for publisher in self.announced.values():  # noqa: SIM110 - half the time of any()
-            if SETTLED in publisher.bus:
+        for place in self.announced.values():  # noqa: SIM110 - half the time of any()
+            if SETTLED in place.bus:
                 return True
         return False
 
@@ -171,6 +190,8 @@ class Cascade:
     def abandon(self) -> None:
         """Announce what will not run any more."""
         self.is_settled = True
+        if self.moved:
+            judge(self, ask=False)
         while self.queue:
             self.queue.popleft().abandoned()
 

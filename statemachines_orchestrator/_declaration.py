@@ -19,6 +19,7 @@ from statemachines_orchestrator._attrs import (
 )
 from statemachines_orchestrator._fields import MachineField, as_machine
 from statemachines_orchestrator._host import Machine
+from statemachines_orchestrator._members import is_orchestrator
 from statemachines_orchestrator._plans import Plan, plans_of
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
@@ -26,8 +27,10 @@ from statemachines_orchestrator.exceptions import (
     NameClashError,
     NoMachinesOnOrchestratorError,
 )
+from statemachines_orchestrator.fleets import Fleet
 from statemachines_orchestrator.reactions import RESERVED_NAMES, SURFACE, place, reactions_of
-from statemachines_orchestrator.topics import Topics, vocabulary_of
+from statemachines_orchestrator.signals import DomainSignal
+from statemachines_orchestrator.topics import SETTLED, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,12 +101,13 @@ class Declaration:
             return
         if not self.fields:
             raise NoMachinesOnOrchestratorError(self.where)
-        vocabularies = {
-            name: None if field.classes is None else vocabulary_of(*field.classes)
-            for name, field in self.fields.items()
-        }
-        self.plans = plans_of(cls, Topics(vocabularies))
-        self.topics = Topics(vocabularies, frozenset(plan.name for plan in self.plans))
+        topics = Topics(
+            {name: field.vocabulary for name, field in self.fields.items()},
+            signals=frozenset(_signals_of(cls)),
+            fleets=frozenset(name for name, field in self.fields.items() if field.fleet),
+        )
+        self.plans = plans_of(cls, topics)
+        self.topics = attrs.evolve(topics, reactions=frozenset(plan.name for plan in self.plans))
 
     def remembered_of(self, name: str, machine_class: type) -> dict[Any, Any]:
         """Return what all machines of one class in one field remember of their topics."""
@@ -117,7 +121,10 @@ class Declaration:
             value = values.get(name)
             if field.classes is not None or value is None:
                 continue
-            if isinstance(value, Machine):
+            if isinstance(value, Fleet):
+                classes = tuple(dict.fromkeys(type(member) for member in value.values()))
+                fields[name] = attrs.evolve(field, classes=classes, fleet=True)
+            elif isinstance(value, Machine) or is_orchestrator(value):
                 fields[name] = attrs.evolve(field, classes=(type(value),))
             elif field.bare:
                 raise AnnotationIsNotAStateMachineError(self.where, name, field.annotation)
@@ -190,7 +197,10 @@ def finish(cls: type) -> None:
 
 
 def _check_names(where: str, cls: type) -> None:
-    """Refuse fields whose names are taken."""
+    """Refuse fields and signals whose names are taken."""
+    for name, value in vars(cls).items():
+        if isinstance(value, DomainSignal) and name in (*SURFACE, SETTLED):
+            raise NameClashError(where, name, "every orchestrator", "Give the signal another name")
     for name, annotation in own_annotations(cls).items():
         if is_class_variable(annotation):
             continue
@@ -199,3 +209,23 @@ def _check_names(where: str, cls: type) -> None:
         value = vars(cls).get(name)
         if reactions_of(value):
             raise NameClashError(place(value), name, "a field", "Give the reaction another name")
+        if isinstance(value, DomainSignal):
+            raise NameClashError(where, name, "a field", "Declare the signal without annotation")
+
+
+def _signals_of(cls: type) -> dict[str, DomainSignal]:
+    """Return the signals of the domain, inherited ones included."""
+    found: dict[str, DomainSignal] = {}
+    for klass in reversed(cls.__mro__):
+        for name, value in vars(klass).items():
+            if isinstance(value, DomainSignal):
+                found[name] = value
+            elif name in found:
+                where = f"{klass.__module__}.{klass.__qualname__}"
+                raise NameClashError(where, name, "a signal of the domain", "Give it another name")
+        fields = vars(klass)["__declaration__"].fields if "__declaration__" in vars(klass) else ()
+        for name in found:
+            if name in fields:
+                where = f"{klass.__module__}.{klass.__qualname__}"
+                raise NameClashError(where, name, "a signal of the domain", "Rename the field")
+    return found

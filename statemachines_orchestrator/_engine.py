@@ -15,6 +15,7 @@ keeps cause before effect on both engines: the async one runs a group of callbac
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from heapq import heapify
 from inspect import iscoroutinefunction
 from operator import attrgetter
@@ -29,7 +30,7 @@ from statemachines_orchestrator._host import HOST_IS_3, facts_of
 from statemachines_orchestrator.records import next_seq
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from statemachine.transition import Transition
 
@@ -37,9 +38,11 @@ __all__ = [
     "Move",
     "Runner",
     "Seam",
+    "ask_guards",
     "flat_move",
     "is_async",
     "is_in_mid_step",
+    "machine_of",
     "missing_seam",
     "run_async_from_sync",
     "seam_of",
@@ -47,17 +50,38 @@ __all__ = [
 ]
 
 _SEAM = "_orchestration"
-_SEAMS_2 = "_external_queue sm._callbacks._registry sm._callbacks.call sm._callbacks.async_call"
+_SEAMS_2 = (
+    "_external_queue _trigger sm._callbacks._registry sm._callbacks.call sm._callbacks.async_call"
+)
 _SEAMS_3 = (
     "external_queue.queue.queue microstep _enter_states _prepare_exit_states "
-    "_prepare_entry_states select_eventless_transitions "
+    "_prepare_entry_states select_transitions select_eventless_transitions "
     "_invoke_manager.mark_for_invoke _invoke_manager._active"
 )
 _SEAMS = f"put processing_loop _processing {_SEAMS_3 if HOST_IS_3 else _SEAMS_2}"
 """Every name that is used here of an engine."""
+_HOSTS = {
+    "put": "host_put",
+    "processing_loop": "host_loop",
+    "enabled_events": "host_enabled",
+    "select_transitions": "host_select",
+    "_drop_external_events": "host_drop",
+    "microstep": "host_microstep",
+    "_enter_states": "host_enter",
+    "_prepare_exit_states": "host_exit",
+    "_prepare_entry_states": "host_entry",
+    "select_eventless_transitions": "host_eventless",
+    "mark_for_invoke": "host_invoke",
+    "_trigger": "host_trigger",
+    "call": "host_callbacks",
+    "async_call": "host_callbacks",
+}
+"""The methods that seams take the place of, and where a seam keeps the host's."""
 _AFTER = "AFTER@"
 """How 2.x begins the key of the `after` callbacks of a transition."""
 _INITIAL = "__initial__"
+_OF_HOST = (_INITIAL, "done.state.", "done.invoke.")
+"""How the events begin that the host sends itself and that nobody has to take."""
 
 
 class Runner(Protocol):
@@ -91,21 +115,13 @@ class Seam:
 
     __slots__ = (
         "__weakref__",
+        "at_rest",
         "begun",
         "calls",
         "entered",
         "entries",
         "exits",
-        "host_callbacks",
-        "host_enabled",
-        "host_enter",
-        "host_entry",
-        "host_eventless",
-        "host_exit",
-        "host_invoke",
-        "host_loop",
-        "host_microstep",
-        "host_put",
+        *dict.fromkeys(_HOSTS.values()),
         "injected",
         "is_async",
         "machine",
@@ -115,6 +131,20 @@ class Seam:
         "runner",
         "waiting",
     )
+
+    host_put: Any
+    host_loop: Any
+    host_enabled: Any
+    host_select: Any
+    host_drop: Any
+    host_microstep: Any
+    host_enter: Any
+    host_exit: Any
+    host_entry: Any
+    host_eventless: Any
+    host_invoke: Any
+    host_trigger: Any
+    host_callbacks: Any
 
     def __init__(self, machine: Any, runner: Runner) -> None:
         self.machine = machine
@@ -131,6 +161,8 @@ class Seam:
         self.waiting: Any = _waiting_for(engine)
         self.begun: dict[int, Any] = {}
         """The cascades of calls whose event was put, by thread, until their loop takes them."""
+        self.at_rest: list[Callable[[], None]] = []
+        """What is to be done as soon as the machine is at rest."""
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
@@ -139,42 +171,103 @@ class Seam:
         self.nested = facts.nested
         for trigger in self.queue:  # an async machine's initial state, not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
-        self.host_put = _replace(engine, "put", self.put)
-        loop = self.loop_async if self.is_async else self.loop
-        self.host_loop = _replace(engine, "processing_loop", loop)
+        self._replace(engine, "put", self.put)
+        self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
         if hasattr(engine, "enabled_events"):
-            self.host_enabled = _replace(engine, "enabled_events", self.enabled_events)
-        if not HOST_IS_3:
-            registry = machine._callbacks
-            self.registered = registry._registry
-            if self.is_async:
-                self.host_callbacks = _replace(registry, "async_call", self.callbacks_async)
-            else:
-                self.host_callbacks = _replace(registry, "call", self.callbacks)
-            return
+            self._replace(engine, "enabled_events", self.enabled_events)
+        if hasattr(engine, "_drop_external_events"):
+            self._replace(engine, "_drop_external_events", self.drop_events)
+        ignores = machine.allow_event_without_transition
+        if HOST_IS_3:
+            self._install_3(engine, facts, ignores=ignores)
+        else:
+            self._install_2(machine._callbacks, engine, ignores=ignores)
+
+    def _install_2(self, registry: Any, engine: Any, *, ignores: bool) -> None:
+        self.registered = registry._registry
+        if self.is_async:
+            self._replace(registry, "async_call", self.callbacks_async)
+        else:
+            self._replace(registry, "call", self.callbacks)
+        if ignores:
+            self._replace(engine, "_trigger", self.trigger_async if self.is_async else self.trigger)
+
+    def _install_3(self, engine: Any, facts: Any, *, ignores: bool) -> None:
         enter = self.enter_states_async if self.is_async else self.enter_states
-        self.host_enter = _replace(engine, "_enter_states", enter)
+        self._replace(engine, "_enter_states", enter)
         step = self.microstep_async if self.is_async else self.microstep
-        self.host_microstep = _replace(engine, "microstep", step)
-        self.host_invoke = _replace(engine._invoke_manager, "mark_for_invoke", self.mark_for_invoke)
+        self._replace(engine, "microstep", step)
+        self._replace(engine._invoke_manager, "mark_for_invoke", self.mark_for_invoke)
         if facts.nested:
-            self.host_exit = _replace(engine, "_prepare_exit_states", self.prepare_exit)
-            self.host_entry = _replace(engine, "_prepare_entry_states", self.prepare_entry)
+            self._replace(engine, "_prepare_exit_states", self.prepare_exit)
+            self._replace(engine, "_prepare_entry_states", self.prepare_entry)
         if facts.eventless:
-            name = "select_eventless_transitions"
-            self.host_eventless = _replace(engine, name, self.select_eventless)
+            self._replace(engine, "select_eventless_transitions", self.select_eventless)
+        if ignores:
+            select = self.select_async if self.is_async else self.select
+            self._replace(engine, "select_transitions", select)
 
-    def add(self, publisher: Any, name: str, orchestrator: Any) -> None:
-        """Attach one orchestrator more: it publishes, and is injected as `name`."""
+    def _replace(self, owner: Any, name: str, seam: Any) -> None:
+        """Put a seam in the place of a method of one object, and keep the host's method."""
+        setattr(self, _HOSTS[name], getattr(owner, name))
+        setattr(owner, name, seam)
+
+    def _uninstall(self) -> None:
+        """Give the machine its engine back, unless somebody else has wrapped a seam by now."""
+        engine = self.machine._engine
+        owners = (engine, engine._invoke_manager if HOST_IS_3 else self.machine._callbacks)
+        ours = [
+            (owner, name)
+            for owner in owners
+            for name, method in vars(owner).items()
+            if getattr(method, "__self__", None) is self and name in _HOSTS
+        ]
+        if len(ours) < sum(hasattr(self, name) for name in set(_HOSTS.values())):
+            return
+        for owner, name in ours:
+            host = getattr(self, _HOSTS[name])
+            if getattr(host, "__func__", None) is getattr(type(owner), name):
+                delattr(owner, name)
+            else:
+                setattr(owner, name, host)
+        delattr(engine, _SEAM)
+
+    def add(self, publisher: Any) -> None:
+        """Attach one orchestrator more: it publishes, and is injected."""
         self.publishers = (*self.publishers, publisher)
-        self.injected = {**self.injected, name: orchestrator}
+        self.renew()
 
-    def remove(self, orchestrator: Any) -> None:
-        """Detach an orchestrator."""
-        self.publishers = tuple(one for one in self.publishers if one.owner is not orchestrator)
-        self.injected = {
-            name: other for name, other in self.injected.items() if other is not orchestrator
-        }
+    def renew(self) -> None:
+        """Work out what is injected; of two that have one name, the nearer orchestrator."""
+        if len(self.publishers) == 1:
+            self.injected = self.publishers[0].place.injected
+            return
+        self.injected = {}
+        for publisher in self.publishers:
+            self.injected.update(publisher.place.injected)
+        for publisher in self.publishers:
+            owner = publisher.place.owner
+            self.injected[owner.orchestrator_name] = owner
+
+    def remove(self, publisher: Any) -> None:
+        """Detach an orchestrator as soon as the machine is at rest."""
+        self.at_rest.append(partial(self._leave, publisher))
+        self.rest()
+
+    def _leave(self, publisher: Any) -> None:
+        self.publishers = tuple(one for one in self.publishers if one is not publisher)
+        self.renew()
+        if not self.publishers:
+            self._uninstall()
+
+    def rest(self) -> None:
+        """Do what waits for the machine to be at rest, if it is."""
+        while self.at_rest and not is_in_mid_step(self.machine):
+            try:
+                action = self.at_rest.pop(0)
+            except IndexError:  # another thread has done it
+                return
+            action()
 
     # In -----------------------------------------------------------------------------------
 
@@ -205,9 +298,10 @@ class Seam:
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
             self._begin().of_host = True
         for publisher in self.publishers:
-            if "sent" in publisher.bus.kinds:
-                self._announce_sent(trigger, payload, frame, cascade)
-                break
+            for level in publisher.levels:
+                if "sent" in level.bus.kinds:
+                    self._announce_sent(trigger, payload, frame, cascade)
+                    return
 
     def _begin(self) -> Any:
         """Make the cascade of the outermost call whose event was put; its loop will take it."""
@@ -263,6 +357,59 @@ class Seam:
         """Take the place of `engine.enabled_events`: guards ask for `orc` here too."""
         return self.host_enabled(*args, **{**kwargs, **self.injected})
 
+    # Ignored ------------------------------------------------------------------------------
+
+    def select(self, trigger: Any) -> Any:
+        """Take the place of `select_transitions` on a sync engine of 3.x."""
+        enabled = self.host_select(trigger)
+        if not enabled:
+            self.ignored(trigger)
+        return enabled
+
+    async def select_async(self, trigger: Any) -> Any:
+        """Take the place of `select_transitions` on an async engine of 3.x."""
+        enabled = await self.host_select(trigger)
+        if not enabled:
+            self.ignored(trigger)
+        return enabled
+
+    def trigger(self, trigger: Any) -> Any:
+        """Take the place of `_trigger` on a sync engine of 2.x."""
+        self.entered = None
+        result = self.host_trigger(trigger)
+        if self.entered is not trigger:
+            self.ignored(trigger)
+        return result
+
+    async def trigger_async(self, trigger: Any) -> Any:
+        """Take the place of `_trigger` on an async engine of 2.x."""
+        self.entered = None
+        result = await self.host_trigger(trigger)
+        if self.entered is not trigger:
+            self.ignored(trigger)
+        return result
+
+    def drop_events(self) -> None:
+        """Take the place of `_drop_external_events`: the machine has ended, these are too late."""
+        for trigger in sorted(self.queue):
+            self.ignored(trigger)
+        self.host_drop()
+
+    def ignored(self, trigger: Any) -> None:
+        """Announce that an event enabled no transition, unless it is the host's own."""
+        payload, event = trigger.kwargs, trigger.event
+        if type(payload) is not Payload or event is None or event.startswith(_OF_HOST):
+            return
+        frame = here.get()
+        if frame is not payload:
+            payload.root = frame.root
+        here.set(payload)
+        try:
+            for publisher in self.publishers:
+                publisher.ignored(trigger)
+        finally:
+            here.set(frame)
+
     # At rest ------------------------------------------------------------------------------
 
     def loop(self, *_args: Any) -> Any:
@@ -283,13 +430,19 @@ class Seam:
         """The events that wait for the machine: a heap on 3.x, and not always the same list."""
         return self.waiting.queue if HOST_IS_3 else self.waiting
 
-    @property
     def stranded(self) -> Any:
-        """The first of the events that the host left in its queue at the end of its loop."""
+        """Return the first of the events that the host left in its queue when its loop ended.
+
+        Those of a machine that has ended are too late, and dropped, as 3.2 does itself.
+        """
         engine = self.machine._engine
-        if engine._processing.locked() or not getattr(engine, "running", True):
+        if engine._processing.locked() or not self.publishers:
             return None
-        return next(iter(tuple(self.queue)), None) if self.publishers else None
+        if not getattr(engine, "running", True):
+            for trigger in sorted(self.queue):
+                self.ignored(trigger)
+            self.queue.clear()
+        return next(iter(tuple(self.queue)), None)
 
     # Committed ----------------------------------------------------------------------------
 
@@ -345,6 +498,7 @@ class Seam:
 
     def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
         """Announce the transitions of one committed step, in the host's order."""
+        self.entered = trigger
         if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
             return
         payload = trigger.kwargs
@@ -383,13 +537,6 @@ class Seam:
             owner[info.state.id] = index
             moves[index][1].append(info.state.id)
         return [(tuple(exited), tuple(entered)) for exited, entered in moves]
-
-
-def _replace(owner: Any, name: str, seam: Any) -> Any:
-    """Put a seam in the place of a method of one object, and return the host's method."""
-    hosts = getattr(owner, name)
-    setattr(owner, name, seam)
-    return hosts
 
 
 def _current_task() -> Any:
@@ -447,3 +594,22 @@ def withdraw(machine: Any, coroutine: Any) -> None:
         given = payload.coroutine if type(payload) is Payload else None
         if given is not None and given() is coroutine:
             seam.withdraw(payload)
+
+
+def machine_of(event: Any) -> Any:
+    """Return the machine of a bound event (`shop.order.process`), `None` for any other value."""
+    return getattr(event, "_sm", None)
+
+
+def ask_guards(
+    machine: Any, transition: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Return whether a transition's guards hold; of an async machine, what must be awaited."""
+    callbacks, key = machine._callbacks, transition.cond.key
+    ask = callbacks.async_all if is_async(machine) else callbacks.all
+    return ask(key, *args, **{**kwargs, **_injected_in(machine)})
+
+
+def _injected_in(machine: Any) -> Mapping[str, Any]:
+    seam = seam_of(machine)
+    return {} if seam is None else seam.injected

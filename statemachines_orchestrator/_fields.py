@@ -1,4 +1,4 @@
-"""Machine fields: which attributes of a class hold machines, and how these are built."""
+"""Machine fields: which attributes hold machines, fleets, orchestrators, and what builds them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statemachines_orchestrator._annotations import read_annotation
+from statemachines_orchestrator._annotations import is_member_class, read_annotation
 from statemachines_orchestrator._host import HOST_IS_3, Machine, is_machine_class, passes_on
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     DeclarationError,
     UnexpectedAnnotationTypeError,
 )
+from statemachines_orchestrator.fleets import Fleet
+from statemachines_orchestrator.topics import Nest, Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,15 +25,26 @@ __all__ = ["MachineField", "as_machine"]
 
 @attrs.frozen
 class MachineField:
-    """A field that holds a machine."""
+    """A field that holds a machine, an orchestrator, or a fleet of either."""
 
     name: str
     classes: tuple[type, ...] | None
-    """The machine classes it takes, `None` as long as the annotation cannot be resolved."""
+    """The classes it takes, `None` as long as the annotation cannot be resolved."""
     annotation: str
     optional: bool
     bare: bool
     """Whether it has neither a value nor an `attrs.field()`, so that it must hold a machine."""
+    fleet: bool = False
+    """Whether it holds a fleet, whose members are of the classes."""
+
+    @property
+    def vocabulary(self) -> Vocabulary | Nest | None:
+        """What can be said of what it holds; `None` while that is not known."""
+        if not self.classes:
+            return None
+        if all(is_machine_class(known) for known in self.classes):
+            return vocabulary_of(*self.classes)
+        return Nest(self.classes)
 
 
 def as_machine(
@@ -61,17 +74,28 @@ def _machine_field(
     """Return the machine field that an attribute declares, `None` for plain data."""
     name, annotation, default = attribute.name, attribute.type, attribute.default
     text = _text_of(annotation)
-    if isinstance(default, Machine):
+    if isinstance(default, (Machine, Fleet)) or is_member_class(type(default)):
+        what = "machine" if isinstance(default, Machine) else type(default).__name__
         raise DeclarationError(
             f"{where}.{name}",
-            "a machine as a default would be one for all orchestrators",
-            f"Use a factory: {name}: {text} = attrs.field(factory={type(default).__name__})",
+            f"a {what} as a default would be one for all orchestrators",
+            f"Use a factory: {name}: {text} = attrs.field(factory={_factory_text(default, text)})",
         )
     reading = read_annotation(annotation, scope)
     factory: Any = getattr(default, "factory", None)
-    if reading.unresolved and is_machine_class(factory):
-        reading.machines.append(factory)
-        reading.unresolved = False
+    if reading.unresolved:
+        built = read_annotation(factory, scope)
+        if built.fleet or built.machines:
+            reading = attrs.evolve(built, optional=reading.optional)
+    kinds = {is_machine_class(known) for known in reading.machines}
+    if reading.fleet and not (reading.others or reading.unresolved or reading.machines):
+        reading.others.append(annotation)  # it does not say what it is a fleet of
+    if len(kinds) > 1:
+        raise DeclarationError(
+            f"{where}.{name}",
+            f"{text} mixes machines and orchestrators",
+            "Give each kind a field of its own",
+        )
     if reading.others or not (reading.machines or reading.unresolved):
         if not bare:
             return None
@@ -90,7 +114,11 @@ def _machine_field(
     optional = reading.optional or (reading.unresolved and ("None" in text or "Optional" in text))
     if reading.unresolved and not bare and default is None:
         optional = True
-    return MachineField(name, classes, text, optional=optional, bare=bare)
+    return MachineField(name, classes, text, optional=optional, bare=bare, fleet=reading.fleet)
+
+
+def _factory_text(default: Any, annotation: str) -> str:
+    return annotation if isinstance(default, Fleet) else type(default).__name__
 
 
 def _text_of(annotation: Any) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableSet
 from importlib.metadata import version
 from inspect import Parameter, signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import statemachine
 
 from statemachines_orchestrator.topics import walk_states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "HOST",
@@ -17,7 +21,9 @@ __all__ = [
     "SUPPORTED",
     "Facts",
     "Machine",
+    "active_ids",
     "configuration_of",
+    "current_states",
     "facts_of",
     "is_machine_class",
     "passes_on",
@@ -44,6 +50,36 @@ def configuration_of(machine: Any) -> str:
         value = machine.current_state_value
         active = [] if value is None else [machine.states_map[value].id]
     return active[0] if len(active) == 1 else f"{{{', '.join(active)}}}" if active else "-"
+
+
+def active_ids(machine: Any) -> frozenset[str]:
+    """Return the ids of the active states, at every level; none before the first is entered."""
+    value = machine.current_state_value
+    if value is None:
+        return frozenset()
+    values = value if HOST_IS_3 and isinstance(value, MutableSet) else (value,)
+    states = machine.states_map
+    return frozenset(states[one].id for one in values if one in states)
+
+
+def current_states(machine: Any) -> list[Any]:
+    """Return the active states; of an async machine not yet begun, those that it begins with."""
+    if machine.current_state_value is not None:
+        return list(machine.configuration) if HOST_IS_3 else [machine.current_state]
+    if not HOST_IS_3:
+        value = machine.start_value
+        return [machine.initial_state if value is None else machine.states_map[value]]
+    return list(_entered_by(machine.states_map[one] for one in machine.start_configuration_values))
+
+
+def _entered_by(states: Iterable[Any]) -> Iterator[Any]:
+    """Yield the states that are entered when `states` are."""
+    for state in states:
+        yield state
+        children = list(state.states)
+        yield from _entered_by(
+            children if state.parallel else [child for child in children if child.initial]
+        )
 
 
 def passes_on(factory: Any) -> bool:

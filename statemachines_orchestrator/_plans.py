@@ -7,27 +7,34 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from statemachine import Event
 
 from statemachines_orchestrator._annotations import own_annotations
 from statemachines_orchestrator._attrs import attributes_of
+from statemachines_orchestrator._binding import binder
+from statemachines_orchestrator._engine import machine_of
+from statemachines_orchestrator._joins import JoinPlan, Term
+from statemachines_orchestrator._routes import RoutePlan
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
     NameClashError,
     NotAReactionError,
+    UnknownTopicError,
 )
 from statemachines_orchestrator.reactions import (
     SURFACE,
+    Asked,
     Reaction,
-    binder,
+    Route,
     reactions_of,
     removed,
 )
-from statemachines_orchestrator.topics import OBSERVED_KINDS, Topics
+from statemachines_orchestrator.topics import ANY, OBSERVED_KINDS, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Plan", "plans_of"]
+__all__ = ["Plan", "condition_of", "plans_of", "resolved_topic"]
 
 
 @attrs.frozen
@@ -42,6 +49,12 @@ class Plan:
     cond: Callable[[Any, Any], Any] | None
     is_async: bool
     reaction: Reaction
+    join: JoinPlan | None = None
+    route: RoutePlan | None = None
+
+    def must_be_awaited(self, owner: Any) -> bool:
+        """Whether it is known beforehand that a turn must be awaited."""
+        return self.is_async or (self.route is not None and self.route.must_be_awaited(owner))
 
 
 def plans_of(cls: type, topics: Topics) -> tuple[Plan, ...]:
@@ -92,6 +105,9 @@ def _plans(
     named: set[tuple[str, Any]] = set()
     for reaction in reactions:
         plan = _plan(cls, topics, name, function, reaction)
+        if plan.join is not None:
+            yield plan
+            continue
         new = tuple(topic for topic in plan.topics if (topic, reaction.cond) not in named)
         named.update((topic, reaction.cond) for topic in new)
         yield attrs.evolve(plan, topics=new)
@@ -109,20 +125,79 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
             "an option of the decorators",
             f'Write the topic of the machine as a string: "cond.{reaction.cond}"',
         )
+    route = _route(topics, function) if isinstance(function, Route) else None
+    join = _join(topics, reaction) if reaction.kind == "when" else None
+    if route is not None and join is not None:  # the arguments of its last event mean nothing
+        call: Callable[[Any, Any], Any] = lambda owner, _record: route(owner, None)  # noqa: E731
+    else:
+        call = binder(function, method=True) if route is None else route
     return Plan(
         name=name,
         label=f"{cls.__name__}.{name}",
         topics=tuple(
-            dict.fromkeys(_resolved(topics, topic, reaction) for topic in reaction.written())
+            dict.fromkeys(resolved_topic(topics, topic, reaction) for topic in reaction.written())
         ),
-        call=binder(function, method=True),
-        cond=None if reaction.cond is None else _condition(cls, reaction),
+        call=call,
+        cond=None if reaction.cond is None else condition_of(cls, reaction),
         is_async=inspect.iscoroutinefunction(function),
         reaction=reaction,
+        join=join,
+        route=route,
     )
 
 
-def _resolved(topics: Topics, written: str, reaction: Reaction) -> str:
+def _route(topics: Topics, route: Route) -> RoutePlan:
+    """Check the targets of a route."""
+    where = route.reaction.where
+    targets: list[str] = []
+    for target in route.targets:
+        if isinstance(target, Event):
+            targets.append(f"{type(machine_of(target)).__name__}.{target}")
+            continue
+        topic = topics.event(target, where)
+        if topic.endswith(f".{ANY}"):
+            raise UnknownTopicError(where, target, "it names no single event")
+        targets.append(topic)
+    return RoutePlan(tuple(targets), route)
+
+
+def _join(topics: Topics, reaction: Reaction) -> JoinPlan:
+    """Resolve what a join asks for."""
+    text = " & ".join(asked.text for asked in reaction.asked)
+    return JoinPlan(text, tuple(_term(topics, reaction, asked) for asked in reaction.asked))
+
+
+def _term(topics: Topics, reaction: Reaction, asked: Asked) -> Term:
+    states: dict[tuple[str, ...], frozenset[str]] = {}
+    for written in asked.states:
+        path = topics.state(written, reaction.where)
+        *names, state = path.split(".")
+        fleets = [name for name in _prefixes(names) if topics.is_fleet(name)]
+        if asked.quantifier is None and fleets:
+            raise NotAReactionError(
+                reaction.where,
+                f"{written!r} asks for a state of {fleets[0]!r}, which is a fleet",
+                f"Say of how many members: {fleets[0]}=every({state!r}), or some, none, at_least",
+            )
+        if asked.quantifier is not None and fleets != names[:1]:
+            raise NotAReactionError(
+                reaction.where,
+                f"{asked.quantifier}() counts the members of one fleet, and {written!r} leads to "
+                + ("another one inside" if fleets else "none"),
+                "Give it a fleet of the orchestrator itself"
+                if fleets
+                else f"Leave {asked.quantifier}() away",
+            )
+        known = states.get(tuple(names), frozenset())
+        states[tuple(names)] = known | {state}
+    return Term(asked.quantifier, asked.count, states)
+
+
+def _prefixes(names: list[str]) -> list[str]:
+    return [".".join(names[: length + 1]) for length in range(len(names))]
+
+
+def resolved_topic(topics: Topics, written: str, reaction: Reaction) -> str:
     """Return the topic that a reaction names, refusing one that is for observers."""
     topic = topics.resolve(written, reaction.where)
     if topic.partition(":")[0] in OBSERVED_KINDS:
@@ -134,7 +209,7 @@ def _resolved(topics: Topics, written: str, reaction: Reaction) -> str:
     return topic
 
 
-def _condition(cls: type, reaction: Reaction) -> Callable[[Any, Any], Any]:
+def condition_of(cls: type, reaction: Reaction) -> Callable[[Any, Any], Any]:
     """Return what asks a reaction's `cond`."""
     cond = reaction.cond
     if not isinstance(cond, str):

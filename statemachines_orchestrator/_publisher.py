@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._engine import flat_move
 from statemachines_orchestrator._host import HOST_IS_3
-from statemachines_orchestrator.records import Sent, Transitioned, next_seq
+from statemachines_orchestrator.records import Ignored, Sent, Transitioned, next_seq
 from statemachines_orchestrator.topics import ANY, canonical
 
 if TYPE_CHECKING:
-    from statemachines_orchestrator._bus import Bus
+    from collections.abc import Hashable, Iterator
+
     from statemachines_orchestrator._engine import Move
     from statemachines_orchestrator._frames import Payload
+    from statemachines_orchestrator._places import Level, Place
 
 __all__ = ["Publisher"]
 
@@ -23,90 +25,122 @@ _MOST_REMEMBERED = 1000
 class Publisher:
     """Publishes for one machine of one orchestrator. The machine's seam calls it."""
 
-    __slots__ = ("bus", "machine", "name", "owner", "remembered")
+    __slots__ = ("key", "levels", "machine", "name", "place")
 
-    def __init__(self, owner: Any, name: str, machine: Any, remembered: dict[Any, Any]) -> None:
-        self.owner = owner
+    def __init__(self, place: Place, name: str, key: Hashable, machine: Any) -> None:
+        self.place = place
         self.name = name
+        self.key = key
         self.machine = machine
-        self.bus: Bus = owner.bus
-        self.remembered = remembered
-        """The topics of transitions, shared by all machines of one class in one field."""
+        self.levels = place.levels_of(name, type(machine))
+
+    def moved(self) -> None:
+        """Learn who hears of the machine, after the orchestrator was held or released."""
+        self.levels = self.place.levels_of(self.name, type(self.machine))
 
     def sent(self, trigger: Any, payload: Payload) -> None:
         """Announce that an event was put on the machine."""
+        self._announce("sent", Sent, trigger, payload.seq, payload.cause)
+
+    def ignored(self, trigger: Any) -> None:
+        """Announce that an event enabled no transition."""
+        self._announce("ignored", Ignored, trigger, next_seq(), trigger.kwargs.seq)
+
+    def _announce(
+        self, kind: str, record_class: Any, trigger: Any, seq: int, cause: int | None
+    ) -> None:
+        """Publish a record about an event, and not about a transition."""
         event = canonical(trigger.event)
-        self.bus.publish(
-            (f"sent:{self.name}.{event}", f"sent:{self.name}.*", "sent:*"),
-            self.machine,
-            lambda: Sent(
-                seq=payload.seq,
-                cause=payload.cause,
-                machine_name=self.name,
-                event=trigger.event,
-                args=trigger.args,
-                kwargs=dict(payload),
-                machine=self.machine,
-            ),
-        )
+        record = None
+        for level in self.levels:
+            wild = (f"{kind}:{topic}" for topic in _wildcards(level.name))
+            for signal in level.bus.heard(f"{kind}:{level.name}.{event}", *wild):
+                if record is None:
+                    path, keys = self.place.below(self.name, self.key)
+                    record = record_class(
+                        seq=seq,
+                        cause=cause,
+                        path=path,
+                        keys=keys,
+                        machine_name=self.name,
+                        event=trigger.event,
+                        args=trigger.args,
+                        kwargs=dict(trigger.kwargs),
+                        machine=self.machine,
+                    )
+                signal.send(self.machine, record=record)
 
     def transitioned(self, trigger: Any, cascade: Any, transition: Any, moved: Move | None) -> None:
         """Announce a committed transition: exits, the event, the wildcards, entries.
 
         `moved` is `None` for a machine without nested states, whose transitions tell it all.
+        All orchestrators that hear of it get the same record, the innermost one first.
         """
         seq = next_seq()
-        cascade.announced[id(self.owner)] = self
         event = trigger.event
-        known = self.remembered.get((transition, event, moved))
-        if known is None:
-            known = self._remember(transition, event, moved)
-        topics, exited, entered = known
-        get = self.bus.get
         record = None
-        for topic in topics:
-            signal = get(topic)
-            if signal is None or not signal.receivers:
-                continue
-            if record is None:
-                payload = trigger.kwargs
-                record = Transitioned(
-                    seq=seq,
-                    cause=payload.seq,
-                    machine_name=self.name,
-                    event=event,
-                    source=transition.source,
-                    target=transition.target,
-                    args=trigger.args,
-                    kwargs=dict(payload),
-                    exited=exited,
-                    entered=entered,
-                    machine=self.machine,
-                    transition=transition,
-                )
-            signal.send(self.machine, record=record)
+        for level in self.levels:
+            place = level.place
+            cascade.announced[id(place)] = place
+            known = level.remembered.get((transition, event, moved))
+            if known is None:
+                known = self._remember(level, transition, event, moved)
+            topics, exited, entered = known
+            get = level.bus.get
+            for topic in topics:
+                signal = get(topic)
+                if signal is None or not signal.receivers:
+                    continue
+                if record is None:
+                    payload = trigger.kwargs
+                    path, keys = self.place.below(self.name, self.key)
+                    record = Transitioned(
+                        seq=seq,
+                        cause=payload.seq,
+                        path=path,
+                        keys=keys,
+                        machine_name=self.name,
+                        event=event,
+                        source=transition.source,
+                        target=transition.target,
+                        args=trigger.args,
+                        kwargs=dict(payload),
+                        exited=exited,
+                        entered=entered,
+                        machine=self.machine,
+                        transition=transition,
+                    )
+                signal.send(self.machine, record=record)
 
-    def _remember(self, transition: Any, event: Any, moved: Move | None) -> Any:
+    def _remember(self, level: Level, transition: Any, event: Any, moved: Move | None) -> Any:
         """Work out the topics of a transition, once for all machines of the class."""
         exited, entered = moved or flat_move(self.machine, transition)
-        known = (self._topics(transition, event, exited, entered), exited, entered)
-        if len(self.remembered) < _MOST_REMEMBERED:
+        known = (_topics(level.name, transition, event, exited, entered), exited, entered)
+        if len(level.remembered) < _MOST_REMEMBERED:
             name = None if event is None else str(event)  # a bound event holds its machine
-            self.remembered[transition, name, moved] = known
+            level.remembered[transition, name, moved] = known
         return known
 
-    def _topics(
-        self, transition: Any, event: Any, exited: tuple[str, ...], entered: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        """Return the topics of a transition, in the order of a statechart step."""
-        names = [] if event is None else [canonical(event), *_declared(transition, event)]
-        return (
-            *(f"exit:{self.name}.{state}" for state in exited),
-            *(f"{self.name}.{name}" for name in dict.fromkeys(names) if name != ANY),
-            f"{self.name}.*",
-            "*",
-            *(f"enter:{self.name}.{state}" for state in entered),
-        )
+
+def _topics(
+    name: str, transition: Any, event: Any, exited: tuple[str, ...], entered: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the topics of a transition, in the order of a statechart step."""
+    names = [] if event is None else [canonical(event), *_declared(transition, event)]
+    return (
+        *(f"exit:{name}.{state}" for state in exited),
+        *(f"{name}.{event}" for event in dict.fromkeys(names) if event != ANY),
+        *_wildcards(name),
+        *(f"enter:{name}.{state}" for state in entered),
+    )
+
+
+def _wildcards(name: str) -> Iterator[str]:
+    """Yield `desks.order.*`, `desks.*` and `*`."""
+    while name:
+        yield f"{name}.{ANY}"
+        name = name.rpartition(".")[0]
+    yield ANY
 
 
 def _declared(transition: Any, event: Any) -> list[str]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._engine import is_async, run_async_from_sync, withdraw
+from statemachines_orchestrator._engine import run_async_from_sync, withdraw
 from statemachines_orchestrator._frames import here, joined
+from statemachines_orchestrator._members import machines_below
 from statemachines_orchestrator.exceptions import AsyncReactionError, NotAReactionError
 from statemachines_orchestrator.records import Abandoned, Failed, Finished, Started, next_seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from statemachines_orchestrator._places import Place
+    from statemachines_orchestrator._sending import Address, Target
     from statemachines_orchestrator.records import Record
 
 __all__ = ["Post", "ReactionTurn", "Subscription", "Turn", "in_running_loop"]
@@ -26,12 +30,12 @@ SKIPPED = object()
 class Turn:
     """A turn waits in a cascade's queue, and is the frame of the context while it runs."""
 
-    __slots__ = ("bus", "cascade", "owner", "parent", "seq")
+    __slots__ = ("cascade", "owner", "parent", "place", "seq")
 
-    def __init__(self, owner: Any, bus: Any) -> None:
-        self.owner = owner
+    def __init__(self, place: Place) -> None:
+        self.owner = place.owner
         """The orchestrator."""
-        self.bus = bus
+        self.place = place
         self.cascade: Any = None
         self.seq: Any = None
         """The `seq` of its `Started`, `None` before."""
@@ -92,9 +96,9 @@ class Turn:
             if not self.allowed():
                 return SKIPPED
         except Exception:
-            self.announce("started", self._started)
+            self._announce_started()
             raise
-        self.announce("started", self._started)
+        self._announce_started()
         return self.call()
 
     def run_to_end(self) -> Any:
@@ -114,7 +118,7 @@ class Turn:
         """Take back an event that was sent to an async machine and that nobody can await."""
         if not iscoroutine(result):
             return
-        for machine in self.owner.machines.values():
+        for _path, _name, machine in machines_below(self.owner):
             withdraw(machine, result)
         result.close()
 
@@ -122,43 +126,51 @@ class Turn:
         """Announce that the turn ended well."""
         if result is not SKIPPED:
             seq = next_seq()
-            if "finished" in self.bus.kinds:  # before a closure is made for nobody
-                self.announce(
-                    "finished",
-                    lambda: Finished(seq=seq, cause=self.seq, name=self.name, result=result),
-                )
+            for place, _prefix in self.place.outward:
+                if "finished" in place.bus.kinds:  # before a closure is made for nobody
+                    self.announce("finished", Finished, seq, self.seq, result=result)
+                    break
 
     def failed(self, error: Exception) -> None:
         """Announce that the turn raised."""
-        seq = next_seq()
-        self.announce(
-            "failed", lambda: Failed(seq=seq, cause=self.seq, name=self.name, exception=error)
-        )
+        self.announce("failed", Failed, next_seq(), self.seq, exception=error)
 
     def abandoned(self) -> None:
         """Announce that the turn will not come."""
-        seq = next_seq()
-        self.announce("abandoned", lambda: Abandoned(seq=seq, cause=self.cause, name=self.name))
+        self.announce("abandoned", Abandoned, next_seq(), self.cause)
 
-    def announce(self, kind: str, build: Callable[[], Record]) -> None:
+    def announce(
+        self, kind: str, record_class: Any, seq: int, cause: int | None, **facts: Any
+    ) -> None:
         """Publish a record of the turn, if anybody ever asked for its kind."""
-        if kind in self.bus.kinds:
-            self.bus.publish((f"{kind}:{self.name}", f"{kind}:*"), self.owner, build)
+        place = self.place
+        for heard, _prefix in place.outward:
+            if kind in heard.bus.kinds:
+                build = partial(
+                    record_class,
+                    seq=seq,
+                    cause=cause,
+                    path=place.path,
+                    keys=place.keys,
+                    name=self.name,
+                    **facts,
+                )
+                place.publish(f"{kind}:", self.name, self.owner, build)
+                return
 
-    def _started(self) -> Started:
-        return Started(seq=self.seq, cause=self.cause, name=self.name, topic=self.topic)
+    def _announce_started(self) -> None:
+        self.announce("started", Started, self.seq, self.cause, topic=self.topic)
 
 
 class Subscription:
     """A reaction of one orchestrator to one topic: the receiver that queues its turns."""
 
-    __slots__ = ("bus", "enqueue", "owner", "plan", "topic")
+    __slots__ = ("enqueue", "place", "plan", "topic")
 
     def __init__(
-        self, owner: Any, bus: Any, plan: Any, topic: str, enqueue: Callable[[Turn], None]
+        self, place: Place, plan: Any, topic: str, enqueue: Callable[[Turn], None]
     ) -> None:
-        self.owner = owner
-        self.bus = bus
+        self.place = place
         self.plan = plan
         self.topic = topic
         self.enqueue = enqueue
@@ -169,18 +181,18 @@ class Subscription:
 
     def __call__(self, _sender: Any, *, record: Record) -> None:
         """Queue a turn on the current cascade."""
-        self.enqueue(ReactionTurn(self, record))
+        self.enqueue(ReactionTurn(self.place, self.plan, self.topic, record))
 
 
 class ReactionTurn(Turn):
     """The turn of a reaction to one record."""
 
-    __slots__ = ("_record", "plan", "subscription")
+    __slots__ = ("_record", "_topic", "plan")
 
-    def __init__(self, subscription: Subscription, record: Record) -> None:
-        super().__init__(subscription.owner, subscription.bus)
-        self.subscription = subscription
-        self.plan: Any = subscription.plan
+    def __init__(self, place: Place, plan: Any, topic: str, record: Record | None) -> None:
+        super().__init__(place)
+        self.plan = plan
+        self._topic = topic
         self._record = record
 
     @property
@@ -196,22 +208,22 @@ class ReactionTurn(Turn):
     @property
     def topic(self) -> str:
         """The topic that it reacts to."""
-        return self.subscription.topic
+        return self._topic
 
     @property
-    def record(self) -> Record:
-        """The record that it reacts to."""
+    def record(self) -> Record | None:
+        """The record that it reacts to; `None` for a join whose members only came or went."""
         return self._record
 
     @property
     def cause(self) -> int | None:
         """The record that it reacts to."""
-        return self._record.seq
+        return None if self._record is None else self._record.seq
 
     @property
     def must_be_awaited(self) -> bool:
-        """Whether the reaction is an `async def`."""
-        return bool(self.plan.is_async)
+        """Whether the reaction is an `async def`, or a route to an async machine."""
+        return bool(self.plan.must_be_awaited(self.owner))
 
     def allowed(self) -> bool:
         """Whether its `cond` holds now."""
@@ -234,31 +246,32 @@ class ReactionTurn(Turn):
 class Post(Turn):
     """The turn of a posted event."""
 
-    __slots__ = ("_cause", "_topic", "args", "kwargs", "machine")
+    __slots__ = ("_cause", "address", "args", "if_enabled", "kwargs")
 
-    def __init__(self, owner: Any, topic: str, machine: Any, args: Any, kwargs: Any) -> None:
-        super().__init__(owner, owner.bus)
+    def __init__(
+        self,
+        place: Place,
+        address: Address | Target,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        if_enabled: bool = False,
+    ) -> None:
+        super().__init__(place)
         frame = here.get()
         self._cause = None if joined(frame) is None else frame.seq
-        self._topic = topic
-        self.machine = machine
+        self.address = address
         self.args = args
         self.kwargs = kwargs
+        self.if_enabled = if_enabled
 
     @property
     def name(self) -> str:
         """The posted topic."""
-        return self._topic
+        return self.address.topic
 
-    @property
-    def label(self) -> str:
-        """The posted topic."""
-        return self._topic
-
-    @property
-    def topic(self) -> str:
-        """The posted topic."""
-        return self._topic
+    label = name
+    topic = name
 
     @property
     def cause(self) -> int | None:
@@ -267,13 +280,12 @@ class Post(Turn):
 
     @property
     def must_be_awaited(self) -> bool:
-        """Whether the machine is async."""
-        return is_async(self.machine)
+        """Whether the machine, or one of them, is async."""
+        return self.address.must_be_awaited
 
     def call(self) -> Any:
         """Send the event."""
-        event = self._topic.partition(".")[2]
-        return self.machine.send(event, *self.args, **self.kwargs)
+        return self.address.send(self.args, self.kwargs, if_enabled=self.if_enabled)
 
 
 def in_running_loop() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from difflib import get_close_matches
 from reprlib import recursive_repr
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +13,7 @@ import attrs
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._attachment import BUS, assemble, attach, may_set
+from statemachines_orchestrator._broadcasts import broadcast, enabled_below, publish
 from statemachines_orchestrator._declaration import (
     Declaration,
     Options,
@@ -20,6 +22,8 @@ from statemachines_orchestrator._declaration import (
 )
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import Machine, configuration_of
+from statemachines_orchestrator._places import PLACE, place_of
+from statemachines_orchestrator._sending import address_of
 from statemachines_orchestrator._turns import Post, in_running_loop
 from statemachines_orchestrator.exceptions import (
     AsyncReactionError,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from statemachines_orchestrator._bus import Bus
+    from statemachines_orchestrator._places import Place
 
 __all__ = ["Orchestrator"]
 
@@ -116,7 +121,10 @@ class Orchestrator:
 
     @property
     def machines(self) -> Mapping[str, Any]:
-        """The machines by field name, in the order of the fields, read-only."""
+        """The machines by field name, in the order of the fields, read-only.
+
+        Of a field that holds a fleet or an orchestrator, the fleet or the orchestrator.
+        """
         return MappingProxyType(
             {
                 name: machine
@@ -127,11 +135,15 @@ class Orchestrator:
 
     @property
     def machine_classes(self) -> Mapping[str, Any]:
-        """The class of each machine by field name; of a field that is `None`, the declared one."""
+        """The class of each machine by field name.
+
+        Of a field that is `None`, and of the members of a fleet, the declared one.
+        """
+        machines = self.machines
         return MappingProxyType(
             {
-                name: type(self.machines[name])
-                if name in self.machines
+                name: type(machines[name])
+                if name in machines and not field.fleet
                 else (field.classes or (None,))[0]
                 for name, field in self.__declaration__.fields.items()
             }
@@ -162,40 +174,83 @@ class Orchestrator:
     def post(self, topic: str, /, *args: Any, **kwargs: Any) -> None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
 
+        `topic` is `"machine.event"`, or a bound event (`post(car.arrive)`). That of a fleet goes
+        to every member, in order, whatever the others raise.
         In a cascade it returns `None` at once; outside of one it opens one and runs it to rest.
         An event that is refused is a failure of the cascade (`ReactionErrors`).
 
-        Raises `UnknownTopicError` if `topic` is no `"machine.event"` of the orchestrator, and
+        Raises `UnknownTopicError` if `topic` is no event of the orchestrator, and
         `AsyncReactionError` outside of a cascade for an async machine in a running event loop.
         """
-        machine, _event = self.__target(topic)
-        post = Post(self, topic, machine, args, kwargs)
-        if post.must_be_awaited and joined(here.get()) is None and in_running_loop():
-            raise AsyncReactionError(topic, topic)
+        post = Post(self.__place, address_of(self, topic), args, kwargs)
+        if joined(here.get()) is None and in_running_loop() and post.must_be_awaited:
+            raise AsyncReactionError(post.topic, post.topic)
         _calls.enqueue(post)
 
     def asend(self, topic: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Send an event to a machine, sync or async, and await the whole cascade.
 
-        Returns the event's result. Inside a cascade it is an ordinary nested call.
+        `topic` is `"machine.event"`, a bound event, or a signal of the domain, which is published.
+        Returns the event's result; of a fleet, to all of whose members it goes, the results by
+        `(name, key)`. Inside a cascade it is an ordinary nested call.
         Raises what the machine's event raises, or `ReactionErrors` for what failed after it;
-        `UnknownTopicError`, at once, if `topic` is no `"machine.event"` of the orchestrator.
+        `UnknownTopicError`, at once, if `topic` is none of the orchestrator.
         """
-        machine, event = self.__target(topic)
-        return _calls.to_rest_async(_calls.Call(), lambda: machine.send(event, *args, **kwargs))
+        if topic in self.__declaration__.topics.signals:
+            place = self.__place
+            return _calls.to_rest_async(_calls.Call(), lambda: publish(place, topic, kwargs))
+        address = address_of(self, topic)
+        return _calls.to_rest_async(_calls.Call(), lambda: address.send(args, kwargs))
 
-    def __target(self, topic: str) -> tuple[Any, str]:
-        """Return the machine and the event that a topic names."""
-        declaration = self.__declaration__
-        declaration.topics.event(topic, declaration.where)
-        field, _, event = topic.partition(".")
-        machine = getattr(self, field)
-        if event == "*" or machine is None:
-            problem = (
-                "it names no single event" if event == "*" else f"{field!r} holds no machine yet"
-            )
-            raise UnknownTopicError(declaration.where, topic, problem)
-        return machine, event
+    def broadcast(self, topic: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Send an event to every machine that would take it.
+
+        `topic` is the event alone, or `"field.event"` to keep to one field. Each machine is asked
+        when its turn comes: its guards with these arguments, not its validators. They get it in
+        the order of fields, members of fleets in theirs, also those of orchestrators below.
+        It is one cascade: all machines get the event, then the reactions run.
+        A machine in mid-step, in whose callback this is called, gets it as the first thing when
+        the cascade is at rest.
+
+        Returns what the machines returned, by field name or by `(name, key)`; where one of them
+        is async, in a running event loop, that must be awaited.
+        Raises `ReactionErrors` for what the machines raised, after all have the event, and
+        `UnknownTopicError`, with the nearest, if no machine declares the event.
+        """
+        return broadcast(self.__place, topic, args, kwargs)
+
+    def publish(self, signal: str, /, **kwargs: Any) -> None:
+        """Publish a signal of the domain, declared by `low_stock = domain_signal(...)`.
+
+        Its reactions are queued; outside of a cascade one is opened and run to rest.
+        Raises `UnknownTopicError`, with the nearest, if no such signal is declared.
+        """
+        place = self.__place
+        signals = self.__declaration__.topics.signals
+        if signal not in signals:
+            nearest = next(iter(get_close_matches(signal, signals, 1)), None)
+            problem = f"no signal of the domain is called {signal!r}"
+            known = tuple(sorted(signals))
+            raise UnknownTopicError(self.__declaration__.where, signal, problem, known, nearest)
+        _calls.in_cascade(lambda: publish(place, signal, kwargs))
+
+    def enabled_events(self) -> Any:
+        """Return, for each machine, the events that it would take now.
+
+        By field name or by `(name, key)`, as `broadcast` has it; a tuple of event names each.
+        The guards are asked without arguments, the validators are not; a guard that raises
+        counts as yes. What python-statemachine sends itself (`done.…`, `error.…`) is left out.
+        Where a machine is async, in a running event loop, the answer must be awaited.
+        """
+        return enabled_below(self)
+
+    @property
+    def __place(self) -> Place:
+        """Where it stands; its bus must be there, or its constructor is not done."""
+        place = place_of(self)
+        if place is None:
+            self.bus  # noqa: B018 - raises
+        return place  # type: ignore[return-value]
 
     # Storage ------------------------------------------------------------------------------
 
@@ -230,6 +285,7 @@ class Orchestrator:
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         state.update(vars(self))
         state.pop(BUS, None)
+        state.pop(PLACE, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from statemachine import State
     from statemachine.transition import Transition
@@ -26,6 +26,8 @@ __all__ = [
     "Abandoned",
     "Failed",
     "Finished",
+    "Ignored",
+    "Published",
     "Record",
     "Sent",
     "Settled",
@@ -71,6 +73,16 @@ class Record:
     """The place of the record in the one count of the process."""
     cause: int | None
     """The `seq` of the record that led to this one; `None` for a call from outside, and at rest."""
+    path: tuple[Hashable, ...] = ()
+    """Where it happened: the names and fleet keys from the outermost holder to the machine,
+    or to the orchestrator whose reaction, signal or rest it is; that of the outermost is empty."""
+    keys: tuple[Hashable, ...] = attrs.field(default=(), repr=False)
+    """The fleet keys along the path."""
+
+    @property
+    def key(self) -> Any:
+        """The last of the fleet keys, that of the member itself; `None` outside of fleets."""
+        return self.keys[-1] if self.keys else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the live objects behind: states by id, events as plain strings, no machine."""
@@ -135,6 +147,40 @@ class Transitioned(Record):
     """The machine itself."""
     transition: Transition | None = _live_field()  # noqa: RUF009 - it returns an attrs field
     """The host's transition."""
+
+
+@attrs.frozen(kw_only=True, getstate_setstate=False)
+class Ignored(Record):
+    """An event enabled no transition, on a machine that allows that. Its cause is its `Sent`.
+
+    Judged where the host selects transitions; an event that raises there is not ignored.
+    An `error.execution` that nothing handles is ignored too, with its error in `kwargs`;
+    what the host sends itself when a state or an invocation is done is not announced.
+    """
+
+    machine_name: str
+    """The field that holds the machine."""
+    event: str = attrs.field(repr=_plain)
+    """The name of the event."""
+    args: tuple[Any, ...] = attrs.field(hash=False)
+    """The event's positional arguments."""
+    kwargs: Mapping[str, Any] = attrs.field(hash=False)
+    """The event's keyword arguments, without the orchestrator."""
+    machine: Any = _live_field()  # noqa: RUF009 - it returns an attrs field
+    """The machine itself."""
+
+
+@attrs.frozen(kw_only=True, getstate_setstate=False)
+class Published(Record):
+    """A signal of the domain was published.
+
+    Its cause is the `Started` of the reaction, or the `Sent` of the step, that published it.
+    """
+
+    name: str
+    """The name of the signal."""
+    kwargs: Mapping[str, Any] = attrs.field(hash=False)
+    """What was published with it."""
 
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)

@@ -2,15 +2,19 @@
 
 `order.process` names an event of the machine in field `order`; `order.*` all of its transitions,
 `*` those of every machine; `enter:order.shipped` and `exit:order.shipped` a state;
-`settled` the point of rest.
-`sent:` goes before an event; `started:`, `finished:`, `failed:` and `abandoned:`
+`settled` the point of rest; `low_stock` a signal of the domain.
+`sent:` and `ignored:` go before an event; `started:`, `finished:`, `failed:` and `abandoned:`
 before the name of a reaction or a posted topic.
+Where a field holds orchestrators, a topic is a path: `desks.order.pay`, and `desks.*` for every
+transition below. A topic is read from the left, through fields; what is left is the event,
+which may contain dots.
 """
 
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -21,12 +25,14 @@ if TYPE_CHECKING:
 
     from statemachine import State
 
-__all__ = ["SETTLED", "Topics", "Vocabulary", "canonical", "vocabulary_of"]
+    What: TypeAlias = Literal["event", "state", "topic"]
+
+__all__ = ["SETTLED", "Nest", "Topics", "Vocabulary", "canonical", "vocabulary_of"]
 
 SETTLED = "settled"
 ANY = "*"
 STATE_KINDS = ("enter", "exit")
-EVENT_KINDS = ("sent",)
+EVENT_KINDS = ("sent", "ignored")
 TURN_KINDS = ("started", "finished", "failed", "abandoned")
 OBSERVED_KINDS = (*EVENT_KINDS, *TURN_KINDS)
 """The kinds of topics that are for observers, and no reaction's."""
@@ -87,13 +93,37 @@ def vocabulary_of(*machine_classes: Any) -> Vocabulary:
 
 
 @attrs.frozen
+class Nest:
+    """What the orchestrators in a field are called by: the topics of their classes."""
+
+    classes: tuple[Any, ...]
+
+    @property
+    def topics(self) -> list[Topics]:
+        """The topics of each class, as far as they are known by now."""
+        return [known.__declaration__.topics for known in self.classes]
+
+
+@attrs.frozen
+class _Unknown:
+    """Why a path leads nowhere, and what is known there."""
+
+    problem: str
+    known: tuple[str, ...]
+
+
+@attrs.frozen
 class Topics:
     """The topics of one orchestrator class."""
 
-    vocabularies: Mapping[str, Vocabulary | None]
-    """By machine field; `None` where the machine's class is not known yet."""
+    vocabularies: Mapping[str, Vocabulary | Nest | None]
+    """By field; `None` where the class of the machine is not known yet."""
     reactions: frozenset[str] = frozenset()
     """The names of the reactions."""
+    signals: frozenset[str] = frozenset()
+    """The names of the signals of the domain."""
+    fleets: frozenset[str] = frozenset()
+    """The fields that hold fleets."""
 
     def resolve(self, topic: str, where: str) -> str:
         """Return `topic` in its canonical spelling.
@@ -104,9 +134,9 @@ class Topics:
             return topic
         kind, colon, rest = topic.rpartition(":")
         if not colon:
-            return self._member(topic, topic, where, "event", (SETTLED,))
+            return self._find_or_raise(topic, topic, where, "topic", (SETTLED,))
         if kind in STATE_KINDS:
-            return f"{kind}:{self._member(topic, rest, where, 'state')}"
+            return f"{kind}:{self.state(rest, where, topic)}"
         if kind in EVENT_KINDS:
             return f"{kind}:{rest if rest == ANY else self.event(rest, where, topic)}"
         if kind in TURN_KINDS:
@@ -117,20 +147,69 @@ class Topics:
 
     def event(self, topic: str, where: str, whole: str | None = None) -> str:
         """Return `machine.event`, or `machine.*`, in its canonical spelling."""
-        return self._member(whole or topic, topic, where, "event")
+        return self._find_or_raise(whole or topic, topic, where, "event")
 
-    def _member(
-        self, whole: str, path: str, where: str, what: str, beside: tuple[str, ...] = ()
+    def state(self, path: str, where: str, whole: str | None = None) -> str:
+        """Return `machine.state`."""
+        return self._find_or_raise(whole or path, path, where, "state")
+
+    def is_fleet(self, path: str) -> bool:
+        """Whether the names lead to a fleet."""
+        field, _, below = path.partition(".")
+        nest = self.vocabularies.get(field)
+        if below and isinstance(nest, Nest):
+            return any(topics.is_fleet(below) for topics in nest.topics)
+        return not below and field in self.fleets
+
+    def declares(self, event: str) -> bool:
+        """Whether some machine, at any depth, may take an event of this name."""
+        return any(known is None or known.takes(event) for known in self._vocabularies_below())
+
+    def event_names(self) -> list[str]:
+        """Return the names of the events of all machines, at any depth."""
+        return sorted(
+            {event for known in self._vocabularies_below() if known for event in known.events}
+        )
+
+    def _vocabularies_below(self) -> Iterator[Vocabulary | None]:
+        """Yield the vocabularies of all machines, at any depth, those of each class once."""
+        waiting, seen = [self], {id(self)}
+        while waiting:
+            for known in waiting.pop().vocabularies.values():
+                if not isinstance(known, Nest):
+                    yield known
+                    continue
+                new = [topics for topics in known.topics if id(topics) not in seen]
+                seen.update(id(topics) for topics in new)
+                waiting.extend(new)
+
+    def _find_or_raise(
+        self, whole: str, path: str, where: str, what: What, beside: tuple[str, ...] = ()
     ) -> str:
-        field, dot, member = path.partition(".")
+        found = self._find(path, what)
+        if isinstance(found, str):
+            return found
         prefix = whole[: len(whole) - len(path)]
+        known = list(found.known)
+        if path.partition(".")[0] not in self.vocabularies:
+            known.extend(beside)
+        raise _unknown(where, whole, found.problem, known, path, prefix)
+
+    def _find(self, path: str, what: What) -> str | _Unknown:
+        """Return a path in its canonical spelling, or why there is none."""
+        field, dot, member = path.partition(".")
+        if what == "topic" and path in self.signals:
+            return path
         if field not in self.vocabularies:
-            problem = f"no machine is called {field!r}"
-            raise _unknown(where, whole, problem, [*self._known(what), *beside], path, prefix)
-        if not dot or not member:
-            problem = f"{field!r} is a machine, and the {what} is missing"
-            raise _unknown(where, whole, problem, self._known(what, field), path, prefix)
+            noun = "machine" if dot or what != "topic" else "machine or signal"
+            return _Unknown(f"no {noun} is called {field!r}", self._known(what))
         vocabulary = self.vocabularies[field]
+        if isinstance(vocabulary, Nest):
+            return self._find_below(field, member, vocabulary, what)
+        noun = "state" if what == "state" else "event"
+        known = self._known(what, field)
+        if not member:
+            return _Unknown(f"{field!r} is a machine, and the {noun} is missing", known)
         if what == "state":
             if vocabulary is None or member in vocabulary.states:
                 return path
@@ -138,15 +217,28 @@ class Topics:
             member = canonical(member)
             if member == ANY or vocabulary is None or vocabulary.takes(member):
                 return f"{field}.{member}"
-        problem = f"machine {field!r} has no {what} {member!r}"
-        raise _unknown(where, whole, problem, self._known(what, field), path, prefix)
+        return _Unknown(f"machine {field!r} has no {noun} {member!r}", known)
+
+    def _find_below(self, field: str, member: str, nest: Nest, what: What) -> str | _Unknown:
+        """Go on in the orchestrators that a field holds."""
+        if member == ANY and what != "state":
+            return f"{field}.{ANY}"
+        if not member:
+            problem = f"{field!r} holds an orchestrator, and what is meant in it is missing"
+            return _Unknown(problem, self._known(what, field))
+        found: Any = None
+        for topics in nest.topics:
+            found = topics._find(member, what)  # noqa: SLF001 - it is of the same class
+            if isinstance(found, str):
+                return f"{field}.{found}"
+        problem = f"in {field!r} {found.problem}"
+        return _Unknown(problem, tuple(f"{field}.{name}" for name in found.known))
 
     def _turn(self, whole: str, kind: str, name: str, where: str) -> str:
         """Return the name of a reaction or posted topic; `failed:` may name an observer too."""
-        if name == ANY or name in self.reactions:
+        if name == ANY or self._is_turn(name):
             return name
-        head = name.partition(".")[0]
-        if head in self.vocabularies:
+        if name.partition(".")[0] in self.vocabularies:
             return self.event(name, where, whole)
         known = sorted(self.reactions)
         if kind == "failed" and not get_close_matches(name, known, 1):
@@ -154,15 +246,30 @@ class Topics:
         problem = f"no reaction or posted event is called {name!r}"
         raise _unknown(where, whole, problem, known, name, kind + ":")
 
-    def _known(self, what: str, field: str | None = None) -> list[str]:
-        fields = self.vocabularies if field is None else [field]
-        return [
-            f"{name}.{member}"
-            for name in fields
-            for vocabulary in [self.vocabularies[name]]
-            if vocabulary is not None
-            for member in sorted(vocabulary.states if what == "state" else vocabulary.events)
-        ]
+    def _is_turn(self, name: str) -> bool:
+        """Whether a reaction, here or in the orchestrators below, has this name."""
+        field, _, below = name.partition(".")
+        nest = self.vocabularies.get(field)
+        if below and isinstance(nest, Nest):
+            return any(topics._is_turn(below) for topics in nest.topics)  # noqa: SLF001
+        return name in self.reactions
+
+    def _known(self, what: What, field: str | None = None, depth: int = 3) -> tuple[str, ...]:
+        """Return what could be meant; through orchestrators that hold their own kind not for ever."""
+        known: list[str] = []
+        for name in self.vocabularies if field is None else [field]:
+            vocabulary = self.vocabularies[name]
+            if isinstance(vocabulary, Nest):
+                below = (topics._known(what, depth=depth - 1) for topics in vocabulary.topics)  # noqa: SLF001
+                members: Iterable[str] = chain.from_iterable(below) if depth else ()
+            elif vocabulary is None:
+                members = ()
+            else:
+                members = sorted(vocabulary.states if what == "state" else vocabulary.events)
+            known.extend(f"{name}.{member}" for member in members)
+        if what == "topic" and field is None:
+            known.extend(sorted(self.signals))
+        return tuple(known)
 
 
 def _unknown(  # noqa: PLR0913, PLR0917 - the facts of an error

@@ -1600,7 +1600,7 @@ def test_one_machine_in_two_fields_is_refused(define: Any) -> None:
         spare: Order
 
     order = Order()
-    with pytest.raises(DeclarationError, match="stands in spare too"):
+    with pytest.raises(DeclarationError, match="stands in order too"):
         Shop(order, order)
     assert repr(Shop(order, Order())) == "Shop(order=pending, spare=pending)"
 

@@ -530,12 +530,12 @@ def machine_in_mid_step() -> None:
 @misuse(
     StateFieldIsNotUniqueError,
     ValueError,
-    f"{__name__}.Shop: payment and order share a model and its state_field 'state': each would "
+    f"{__name__}.Shop: order and payment share a model and its state_field 'state': each would "
     "overwrite the other's state. Give one another: "
-    "order=...(model, state_field='order_state').",
+    "payment=...(model, state_field='payment_state').",
     where=f"{__name__}.Shop",
-    field="order",
-    other="payment",
+    field="payment",
+    other="order",
     state_field="state",
 )
 def shared_state_field() -> None:

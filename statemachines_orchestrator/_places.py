@@ -1,0 +1,137 @@
+"""Places: where an orchestrator stands, and which orchestrators hear of what happens there.
+
+An orchestrator that stands alone is heard on its own bus.
+One that a field or a fleet of another holds is heard on the holder's bus as well,
+where its topics have the name of the field before them, and on that of the holder's holder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from statemachines_orchestrator._bus import Bus
+    from statemachines_orchestrator.records import Record
+
+__all__ = ["NO_KEY", "PLACE", "Level", "Place", "place_of"]
+
+NO_KEY: Any = object()
+"""The key of what stands in a field of its own, and not in a fleet."""
+PLACE = "_Orchestrator__place"
+"""The attribute that holds where an orchestrator stands."""
+
+
+class Level:
+    """One orchestrator that hears of a machine, and under which name."""
+
+    __slots__ = ("bus", "name", "place", "remembered")
+
+    def __init__(self, place: Place, name: str, remembered: dict[Any, Any]) -> None:
+        self.place = place
+        """The place of the orchestrator that hears."""
+        self.bus = place.bus
+        self.name = name
+        """The names of the fields that lead from it to the machine: `order`, `desks.order`."""
+        self.remembered = remembered
+        """The topics of transitions, shared by all machines of one class under this name."""
+
+
+class Place:
+    """Where one orchestrator stands. It stays the same object when the orchestrator is held."""
+
+    __slots__ = (
+        "bus",
+        "holder",
+        "injected",
+        "joins",
+        "key",
+        "keys",
+        "levels",
+        "name",
+        "outward",
+        "owner",
+        "path",
+        "stores",
+    )
+
+    def __init__(self, owner: Any, bus: Bus) -> None:
+        self.owner = owner
+        self.bus = bus
+        self.joins: tuple[Any, ...] = ()
+        """The orchestrator's joins, in the order of declaration."""
+        self.stores: dict[tuple[int, str], str] = {}
+        """Which field keeps its state in which attribute of which model."""
+        self.stand(None, "", NO_KEY)
+        vars(owner)[PLACE] = self
+
+    def stand(self, holder: Place | None, name: str, key: Hashable) -> None:
+        """Stand in a field or fleet of `holder`, or alone."""
+        self.holder = holder
+        self.name = name
+        self.key = key
+        own = {self.owner.orchestrator_name: self.owner}
+        self.levels: dict[tuple[str, type], tuple[Level, ...]] = {}
+        if holder is None:
+            self.path: tuple[Hashable, ...] = ()
+            self.keys: tuple[Hashable, ...] = ()
+            self.injected = own
+            self.outward: tuple[tuple[Place, str], ...] = ((self, ""),)
+        else:
+            self.path, self.keys = holder.below(name, key)
+            self.injected = {**holder.injected, **own}
+            beyond = ((place, f"{prefix}{name}.") for place, prefix in holder.outward)
+            self.outward = ((self, ""), *beyond)
+
+    def below(self, name: str, key: Hashable) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:
+        """Return the path and the fleet keys of what stands here under `name`."""
+        if key is NO_KEY:
+            return (*self.path, name), self.keys
+        return (*self.path, name, key), (*self.keys, key)
+
+    def levels_of(self, name: str, machine_class: type) -> tuple[Level, ...]:
+        """Return who hears of the machines of one class in the field `name`, innermost first."""
+        try:
+            return self.levels[name, machine_class]
+        except KeyError:
+            levels = tuple(
+                Level(place, prefix + name, place.remembered(prefix + name, machine_class))
+                for place, prefix in self.outward
+            )
+            self.levels[name, machine_class] = levels
+            return levels
+
+    def remembered(self, name: str, machine_class: type) -> dict[Any, Any]:
+        """Return what all machines of one class under one name remember of their topics."""
+        known: dict[Any, Any] = self.owner.__declaration__.remembered_of(name, machine_class)
+        return known
+
+    def publish(
+        self, kind: str, name: str, sender: Any, build: Callable[[], Record], *, wild: bool = True
+    ) -> None:
+        """Send one record on every signal that is heard, here and outward; build it if one is.
+
+        `kind` is a prefix such as `started:`, or empty for a signal of the domain.
+        """
+        record = None
+        for place, prefix in self.outward:
+            topics = (f"{kind}{prefix}{name}", f"{kind}*") if wild else (prefix + name,)
+            for signal in place.bus.heard(*topics):
+                if record is None:
+                    record = build()
+                signal.send(sender, record=record)
+
+    def is_asked_for(self, kind: str) -> bool:
+        """Whether somebody, here or outward, ever asked for topics of a kind."""
+        return any(kind in place.bus.kinds for place, _prefix in self.outward)
+
+    def holders(self) -> Iterator[Place]:
+        """Yield this place, then those of its holders, outward."""
+        return (place for place, _prefix in self.outward)
+
+
+def place_of(orchestrator: Any) -> Place | None:
+    """Return where an assembled orchestrator stands, `None` for one that is not assembled."""
+    place: Place | None = vars(orchestrator).get(PLACE)
+    return place

@@ -1,0 +1,255 @@
+"""Sending an event to what a topic names: one machine, or every member of a fleet in turn."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from statemachines_orchestrator._enabled import enabled_events
+from statemachines_orchestrator._engine import is_async, machine_of, seam_of
+from statemachines_orchestrator._members import is_orchestrator, members_in
+from statemachines_orchestrator._places import NO_KEY
+from statemachines_orchestrator.exceptions import (
+    Failure,
+    ReactionErrors,
+    UnknownTopicError,
+    add_note,
+)
+from statemachines_orchestrator.fleets import Fleet
+from statemachines_orchestrator.topics import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["REFUSED", "Address", "Target", "address_of", "deliver", "named"]
+
+REFUSED: Any = object()
+"""What a target gives that was asked first and would not take the event."""
+
+
+@attrs.frozen
+class Target:
+    """An event of one machine."""
+
+    path: tuple[Any, ...]
+    """The names and keys that lead to the machine."""
+    name: str
+    """The names alone, by which topics call the machine."""
+    machine: Any
+    event: str
+
+    @property
+    def topic(self) -> str:
+        """The topic of the event."""
+        return f"{self.name}.{self.event}"
+
+    @property
+    def must_be_awaited(self) -> bool:
+        """Whether the machine is async."""
+        return is_async(self.machine)
+
+    def send(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, if_enabled: bool = False
+    ) -> Any:
+        """Send the event; if asked to, only when the machine would take it now."""
+        if not if_enabled:
+            return self.machine.send(self.event, *args, **kwargs)
+        enabled = enabled_events(self.machine, args, kwargs, self.event)
+        if isawaitable(enabled):
+            return self._send_if(enabled, args, kwargs)
+        return self.machine.send(self.event, *args, **kwargs) if enabled else REFUSED
+
+    async def _send_if(self, enabled: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return await self.machine.send(self.event, *args, **kwargs) if await enabled else REFUSED
+
+
+@attrs.frozen
+class Address:
+    """What a topic or a bound event names in one orchestrator."""
+
+    topic: str
+    owner: Any
+    machine: Any = None
+    """The machine of a bound event."""
+    name: str = ""
+    """The name of that machine."""
+
+    @property
+    def event(self) -> str:
+        """The name of the event, of that machine."""
+        return self.topic[len(self.name) + 1 :]
+
+    def targets(self) -> Iterator[Target]:
+        """Yield the machines and their event: of fleets, the members that there are now."""
+        if self.machine is not None:
+            yield Target((self.name,), self.name, self.machine, self.event)
+        else:
+            yield from _below(self.owner, self.topic, (), "")
+
+    @property
+    def is_many(self) -> bool:
+        """Whether the topic leads through a fleet."""
+        if self.machine is not None:
+            return False
+        owner, rest = self.owner, self.topic
+        while is_orchestrator(owner):
+            field, _, rest = rest.partition(".")
+            owner = getattr(owner, field)
+        return isinstance(owner, Fleet)
+
+    @property
+    def must_be_awaited(self) -> bool:
+        """Whether one of the machines is async."""
+        return any(target.must_be_awaited for target in self.targets())
+
+    def send(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, if_enabled: bool = False
+    ) -> Any:
+        """Send the event, and return its result, or those of all members by `(name, key)`.
+
+        Raises what the event raises; for several members `ReactionErrors`, after all of them.
+        """
+        if self.is_many:
+            return deliver(self.targets(), args, kwargs, if_enabled=if_enabled)
+        for target in self.targets():
+            return target.send(args, kwargs, if_enabled=if_enabled)
+        if if_enabled:
+            return REFUSED
+        raise UnknownTopicError(self.owner.__declaration__.where, self.topic, _EMPTY)
+
+
+_EMPTY = "its field holds no machine yet"
+
+
+def _below(owner: Any, topic: str, path: tuple[Any, ...], prefix: str) -> Iterator[Target]:
+    field, _, rest = topic.partition(".")
+    for key, member in members_in(getattr(owner, field)):
+        below = (*path, field) if key is NO_KEY else (*path, field, key)
+        if is_orchestrator(member):
+            yield from _below(member, rest, below, f"{prefix}{field}.")
+        else:
+            yield Target(below, prefix + field, member, rest)
+
+
+def _levels_in(owner: Any, machine: Any) -> list[Any]:
+    """Return under which names an orchestrator hears of a machine."""
+    seam = seam_of(machine)
+    return [
+        level
+        for publisher in (() if seam is None else seam.publishers)
+        for level in publisher.levels
+        if level.place.owner is owner
+    ]
+
+
+def address_of(owner: Any, topic: Any) -> Address:
+    """Return what a topic or a bound event names.
+
+    Raises `UnknownTopicError` if it is none of the orchestrator, names no single event,
+    or leads to a field that holds nothing.
+    """
+    where = owner.__declaration__.where
+    machine = machine_of(topic)
+    if machine is not None:
+        levels = _levels_in(owner, machine)
+        if not levels:
+            problem = f"its machine is none of {owner!r}"
+            raise UnknownTopicError(where, str(topic), problem)
+        return Address(f"{levels[0].name}.{topic}", owner, machine, levels[0].name)
+    address = Address(owner.__declaration__.topics.event(topic, where), owner)
+    if address.topic.endswith(f".{ANY}"):
+        raise UnknownTopicError(where, topic, "it names no single event")
+    if not address.is_many and not any(True for _ in address.targets()):
+        field = topic.partition(".")[0]
+        raise UnknownTopicError(where, topic, f"{field!r} holds no machine yet")
+    return Address(topic, owner)
+
+
+def named(path: tuple[Any, ...]) -> Any:
+    """Return the name by which results tell a machine: its field's, or names and keys."""
+    return path[0] if len(path) == 1 else path
+
+
+def deliver(
+    targets: Iterable[Target],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    if_enabled: bool = False,
+) -> Any:
+    """Send to each target in turn, whatever the others raise, and return the results by name.
+
+    The results must be awaited if a machine must be; then each is, before the next is sent to.
+    """
+    delivery = _Delivery(iter(targets), args, kwargs, if_enabled=if_enabled)
+    for target in delivery.rest:
+        with delivery.to(target):
+            result = target.send(args, kwargs, if_enabled=if_enabled)
+            if isawaitable(result):
+                return delivery.go_on(target, result)
+            delivery.keep(target, result)
+    return delivery.end()
+
+
+class _Delivery:
+    """What came of sending to several targets, and who is next."""
+
+    def __init__(
+        self,
+        targets: Iterator[Target],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        if_enabled: bool,
+    ) -> None:
+        self.rest = targets
+        self.args = args
+        self.kwargs = kwargs
+        self.if_enabled = if_enabled
+        self.results: dict[Any, Any] = {}
+        self.failures: list[Failure] = []
+        self.target: Any = None
+
+    def to(self, target: Target) -> _Delivery:
+        """Note what fails as a failure of the target: `with delivery.to(target)`."""
+        self.target = target
+        return self
+
+    def __enter__(self) -> None:
+        """Begin with the target."""
+
+    def __exit__(self, _type: Any, error: BaseException | None, _traceback: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        label = ".".join([*(str(part) for part in self.target.path), self.target.event])
+        add_note(error, f"in {label}")
+        self.failures.append(Failure(label, None, error))
+        return True
+
+    def keep(self, target: Target, result: Any) -> None:
+        if result is not REFUSED:
+            self.results[named(target.path)] = result
+
+    async def go_on(self, target: Target, awaitable: Any) -> dict[Any, Any]:
+        """Await the result of a target, and go on with those that are left."""
+        with self.to(target):
+            self.keep(target, await awaitable)
+        for other in self.rest:
+            with self.to(other):
+                result = other.send(self.args, self.kwargs, if_enabled=self.if_enabled)
+                self.keep(other, await result if isawaitable(result) else result)
+        return self.end()
+
+    def end(self) -> dict[Any, Any]:
+        """Return the results, or raise what failed."""
+        if not self.failures:
+            return self.results
+        names = ", ".join(failure.reaction for failure in self.failures)
+        raise ReactionErrors(
+            f"{len(self.failures)} of the machines failed: {names}; the others have the event",
+            [failure.exception for failure in self.failures],
+            self.results,
+            self.failures,
+        )

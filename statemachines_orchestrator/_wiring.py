@@ -1,0 +1,133 @@
+"""The wiring of an orchestrator class: every reaction, join and route as a frozen value."""
+
+from __future__ import annotations
+
+from inspect import iscoroutinefunction, isfunction
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from statemachines_orchestrator import _calls
+from statemachines_orchestrator._binding import binder
+from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator._plans import Plan, condition_of, resolved_topic
+from statemachines_orchestrator._turns import Subscription
+from statemachines_orchestrator.exceptions import DeclarationError, NotAReactionError
+from statemachines_orchestrator.reactions import Asked, Reaction, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from statemachines_orchestrator.orchestrator import Orchestrator
+
+__all__ = ["Wire", "subscribe", "wiring"]
+
+
+@attrs.frozen
+class Wire:
+    """One topic that leads to one reaction."""
+
+    topic: str
+    """The topic in its canonical spelling; of a join, all that it asks for."""
+    reaction: str
+    """The name of the method or of the route."""
+    targets: tuple[str, ...]
+    """The topics that a route declares to send; empty for a method, whose body decides."""
+    where: str
+    """Where it stands in the user's source: `module.qualname (file, line)`."""
+    kind: str
+    """`on`, `on_enter`, `on_exit` or `when`."""
+    cond: str | None
+    """The name of its condition."""
+    if_enabled: bool
+    """Whether a target that would refuse the event is skipped."""
+    asked: tuple[Asked, ...]
+    """What a join asks for."""
+
+
+def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
+    """Return everything that decorators and routes of a class declare, in their order.
+
+    The order is that in which the reactions of one signal run: base class before subclass,
+    then that of the source. A reaction has a row for each of its topics.
+    What `subscribe` added to an instance is not in it.
+    Raises `DeclarationError` for a class whose annotations only its first instance resolves.
+    """
+    cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
+    declaration: Any = cls.__declaration__
+    if not declaration.is_resolved:
+        raise DeclarationError(
+            declaration.where,
+            "an annotation of it cannot be resolved yet",
+            "Build an instance first, or import the machine at run time",
+        )
+    return tuple(
+        _wire(plan, topic)
+        for plan in declaration.plans
+        for topic in ([plan.join.text] if plan.join is not None else plan.topics)
+    )
+
+
+def _wire(plan: Plan, topic: str) -> Wire:
+    reaction, route = plan.reaction, plan.route
+    cond = reaction.cond
+    return Wire(
+        topic=topic,
+        reaction=plan.name,
+        targets=() if route is None else route.targets,
+        where=reaction.where,
+        kind=reaction.kind,
+        cond=cond if cond is None or isinstance(cond, str) else getattr(cond, "__name__", "cond"),
+        if_enabled=route is not None and route.route.if_enabled,
+        asked=reaction.asked,
+    )
+
+
+def subscribe(
+    orchestrator: Orchestrator,
+    topic: str,
+    function: Callable[..., Any],
+    *,
+    cond: Callable[..., Any] | str | None = None,
+) -> Callable[[], None]:
+    """Add a reaction to one instance, and return the call that removes it.
+
+    `function` may be any callable, `def` or `async def`. It asks for its parameters by name, as a
+    method does, and for the orchestrator by `self` or by its name (`orc`).
+    Its turns come after those of the reactions that were there before, and obey their rules.
+    Removing it leaves the turns that are queued already. A copy of the orchestrator is without it.
+
+    Raises `UnknownTopicError` if `topic` is none of the orchestrator, and `NotAReactionError` if
+    the function or `cond` cannot be called.
+    """
+    cls = type(orchestrator)
+    name = getattr(function, "__name__", type(function).__name__)
+    where = f"subscribe({cls.__name__}, {topic!r}, {name})"
+    if not callable(function):
+        raise NotAReactionError(where, f"{function!r} cannot be called", "Give it a function")
+    if not (cond is None or callable(cond) or isinstance(cond, str)):
+        problem = f"cond={cond!r} is neither callable nor the name of a method or attribute"
+        raise NotAReactionError(where, problem, "Give it one of these, or leave it away")
+    at = place(function) if isfunction(function) else where
+    reaction = Reaction("on", (topic,), (), cond, at)
+    bus = orchestrator.bus
+    found = resolved_topic(cls.__declaration__.topics, topic, reaction)
+    plan = Plan(
+        name=name,
+        label=name,
+        topics=(found,),
+        call=binder(function, method=False),
+        cond=None if cond is None else condition_of(cls, reaction),
+        is_async=_is_async(function),
+        reaction=reaction,
+    )
+    orchestrator_place = place_of(orchestrator)
+    assert orchestrator_place is not None
+    bus.names.add(name)
+    signal = bus.signal(found)
+    receiver = signal.connect(Subscription(orchestrator_place, plan, found, _calls.enqueue))
+    return lambda: signal.disconnect(receiver)
+
+
+def _is_async(function: Any) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)

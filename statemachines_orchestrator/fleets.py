@@ -1,0 +1,136 @@
+"""Fleets: many machines of one kind in one field, each under a key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from reprlib import recursive_repr
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from statemachines_orchestrator._host import Machine, configuration_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Fleet"]
+
+Key = TypeVar("Key", bound=Hashable)
+Member = TypeVar("Member")
+
+_MOST_SHOWN = 6
+
+
+class _Holding(Protocol):
+    """The field of an orchestrator that holds a fleet."""
+
+    def put(self, members: dict[Any, Any], key: Any, member: Any) -> None:
+        """Attach a member and put it in, in the place of another one or at the end."""
+
+    def take(self, members: dict[Any, Any], keys: list[Any]) -> None:
+        """Take members out and detach them, as one move."""
+
+    def key_of(self, member: Any) -> Any:
+        """Return the key of a member; `LookupError` for any other object."""
+
+
+class Fleet(MutableMapping[Key, Member]):
+    """A mapping from key to machine, in the order in which they were put in.
+
+        class Warehouse(Orchestrator):
+            items: Fleet[str, Item] = attrs.field(factory=Fleet[str, Item])
+
+    The members are attached to the orchestrator when they are put in, and detached when they are
+    taken out: then they are bare machines. A member may be an orchestrator as well.
+    Topics name the field (`items.pick`); records tell the key.
+    A fleet may be filled, grown and emptied in reactions and in callbacks.
+    A member that is taken out in mid-step leaves when it is at rest: that step is announced.
+
+    Putting in, taking out, and finding a key cost the same however many members there are.
+    Putting in raises what an orchestrator's constructor raises for a machine: `WrongMachineError`,
+    `MachineIsTakenError`, `MachineIsBusyError`, `StateFieldIsNotUniqueError`; then nothing is
+    changed. Where a join asks for the fleet, both are moves: outside of a cascade they open one,
+    run what follows, and raise `ReactionErrors` for what fails in it.
+    A fleet that no orchestrator holds is an ordinary mapping.
+    """
+
+    __slots__ = ("__weakref__", "_holding", "_members")
+
+    def __init__(
+        self, members: Mapping[Key, Member] | Iterable[tuple[Key, Member]] = (), /
+    ) -> None:
+        self._members: dict[Key, Member] = dict(members)
+        self._holding: _Holding | None = None
+
+    def __getitem__(self, key: Key) -> Member:
+        return self._members[key]
+
+    def __setitem__(self, key: Key, member: Member) -> None:
+        if self._holding is None:
+            self._members[key] = member
+        elif self._members.get(key) is not member:
+            self._holding.put(self._members, key, member)
+
+    def __delitem__(self, key: Key) -> None:
+        if self._holding is None or key not in self._members:
+            del self._members[key]
+        else:
+            self._holding.take(self._members, [key])
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def popitem(self) -> tuple[Key, Member]:
+        """Take out the member that was put in last, as a dict does; `KeyError` if there is none."""
+        if not self._members:
+            raise KeyError("popitem(): the fleet is empty")
+        key = next(reversed(self._members))
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        """Take all members out, as one move."""
+        if self._holding is None:
+            self._members.clear()
+        else:
+            self._holding.take(self._members, list(self._members))
+
+    def key_of(self, member: Member) -> Key:
+        """Return the key under which a member stands, whatever the size of the fleet.
+
+        Also of one that was taken out in mid-step, as long as it has not left.
+        Raises `LookupError` if it is no member.
+        """
+        if self._holding is not None:
+            key: Key = self._holding.key_of(member)
+            return key
+        for known, other in self._members.items():
+            if other is member:
+                return known
+        raise LookupError(f"{member!r} is no member of the fleet")
+
+    @recursive_repr()
+    def __repr__(self) -> str:
+        """Return `Fleet({'a': packed, 'b': picked})`; of a large one the first members."""
+        shown = [
+            f"{key!r}: {configuration_of(member) if isinstance(member, Machine) else repr(member)}"
+            for key, member in [*zip(self._members.items(), range(_MOST_SHOWN), strict=False)]
+            for key, member in [key]
+        ]
+        more = len(self._members) - len(shown)
+        if more:
+            shown.append(f"... {more} more")
+        return f"Fleet({{{', '.join(shown)}}})"
+
+    def __getstate__(self) -> tuple[dict[Key, Member]]:
+        """Return the members, without the orchestrator."""
+        return (self._members,)
+
+    def __setstate__(self, state: tuple[dict[Key, Member]]) -> None:
+        """Restore a copy, which no orchestrator holds."""
+        self._members = dict(state[0])
+        self._holding = None
+
+    def __copy__(self) -> Self:
+        """Return a fleet of the same members, which no orchestrator holds."""
+        return type(self)(self._members)

@@ -1,0 +1,53 @@
+"""Signals of the domain: what machines have no event for, and observers and reactions hear of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+from statemachines_orchestrator.exceptions import DeclarationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from statemachines_orchestrator._bus import OrderedSignal
+
+__all__ = ["DomainSignal", "domain_signal"]
+
+
+class DomainSignal:
+    """A signal of the domain, declared in an orchestrator class.
+
+    On an instance it is the blinker signal: `shop.low_stock.connect(receiver)`.
+    """
+
+    def __init__(self, meaning: str) -> None:
+        self.__doc__ = meaning
+        self.name: str | None = None
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self.name not in (None, name):
+            raise DeclarationError(
+                f"{owner.__module__}.{owner.__qualname__}.{name}",
+                f"this signal of the domain is called {self.name!r} already",
+                "Declare another one: domain_signal(...)",
+            )
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> OrderedSignal: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else instance.bus.signal(self.name)
+
+    def __repr__(self) -> str:
+        return f"domain_signal({self.__doc__!r})"
+
+
+def domain_signal(meaning: str = "") -> DomainSignal:
+    """Declare a signal of the domain: `low_stock = domain_signal("an item runs out")`.
+
+    `orc.publish("low_stock", sku=…)` announces it, `@on("low_stock")` reacts to it with its
+    keyword arguments, and on an instance `shop.low_stock` is its blinker signal.
+    """
+    return DomainSignal(meaning)
