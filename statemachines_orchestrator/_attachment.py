@@ -25,6 +25,7 @@ from statemachines_orchestrator.exceptions import (
     MachineFieldIsSetError,
     MachineIsBusyError,
     MachineIsTakenError,
+    NotAMemberError,
     StateFieldIsNotUniqueError,
     UnsupportedHostError,
     WrongMachineError,
@@ -63,15 +64,19 @@ def assemble(orchestrator: Any) -> None:
         for topic in plan.topics:
             bus.signal(topic).connect(Subscription(place, plan, topic, _calls.enqueue))
     for name, value in values.items():
-        if value is not None:
-            _attach_value(place, name, value)
-    joins = [plan for plan in declaration.plans if plan.join is not None]
+        _attach_value(place, name, value)
+    _join(place, declaration)
+
+
+def _join(place: Place, declaration: Any) -> None:
+    """Build the joins, from what the machines tell now, and let them hear what moves."""
+    plans = [plan for plan in declaration.plans if plan.join is not None]
     place.joins = tuple(
-        Join(place, plan, index, _calls.in_cascade) for index, plan in enumerate(joins)
+        Join(place, plan, index, _calls.in_cascade) for index, plan in enumerate(plans)
     )
     for join in place.joins:
         for name in join.names():
-            bus.signal(f"{name}.*").connect(join)
+            place.bus.signal(f"{name}.*").connect(join)
 
 
 def disassemble(orchestrator: Any) -> None:
@@ -81,7 +86,7 @@ def disassemble(orchestrator: Any) -> None:
         return
     for value in values_of(orchestrator).values():
         if isinstance(value, Fleet):
-            value._holding = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
+            value.hold(None)
         for _key, member in members_in(value):
             _detach(place, member)
 
@@ -105,7 +110,6 @@ def may_set(orchestrator: Any, name: str, value: Any) -> bool:
 def attach(orchestrator: Any, name: str, value: Any) -> None:
     """Attach what a field was given that was `None`. It is a move, as in a fleet."""
     place = place_of(orchestrator)
-    assert place is not None
     _attach_value(place, name, value)
     _moved(place, name, [key for key, _member in members_in(value)])
 
@@ -123,7 +127,7 @@ class _Check:
         place = place_of(orchestrator)
         self.names = (orchestrator.orchestrator_name,) if place is None else tuple(place.injected)
         """What would be injected into the callbacks of a machine."""
-        self.stores = {} if place is None else place.stores
+        self.stores: dict[tuple[int, str], str] = {} if place is None else place.stores
         self.added: dict[tuple[int, str], str] = {}
         """Which state is kept where, of what is attached together."""
         self.seen: dict[int, str] = {}
@@ -136,12 +140,11 @@ class _Check:
         if not isinstance(value, Fleet):
             text = self.fields[name].annotation
             raise WrongMachineError(self.where, name, text, repr(value))
-        holding = value._holding  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
-        if holding is not None:
-            owner = holding.place.owner
+        if value.holder is not None:
+            owner = value.holder
             raise MachineIsTakenError(self.where, name, repr(owner), owner.orchestrator_name)
         self._alone(name, value)
-        for key, member in value.items():
+        for key, member in members_in(value):
             self.member(name, f"{name}[{key!r}]", member)
 
     def member(self, field_name: str, name: str, member: Any) -> None:
@@ -192,8 +195,9 @@ class _Check:
         if missing is not None:
             raise UnsupportedHostError(f"{self.where}.{name}", HOST, missing, SUPPORTED)
         seam = seam_of(machine)
-        for injected in self.names if seam is not None else ():
-            holder = seam.injected.get(injected)
+        taken: dict[str, Any] = {} if seam is None else seam.injected
+        for injected in self.names:
+            holder = taken.get(injected)
             if holder is self.orchestrator:
                 same = self.stores.get(_store_of(machine))
                 if same is None:  # taken out of a fleet, it has not left yet
@@ -220,15 +224,16 @@ def _store_of(machine: Any) -> tuple[int, str]:
 class _Holding:
     """The field of an orchestrator that holds a fleet: what the fleet calls."""
 
-    __slots__ = ("name", "place")
+    __slots__ = ("name", "owner", "place")
 
     def __init__(self, place: Place, name: str) -> None:
+        self.owner = place.owner
         self.place = place
         self.name = name
 
     def put(self, members: dict[Any, Any], key: Hashable, member: Any) -> None:
         """Attach a member and put it in, in the place of another one or at the end."""
-        owner = self.place.owner
+        owner = self.owner
         check = _Check(owner, owner.__declaration__)
         old = members.get(key)
         if isinstance(old, Machine):
@@ -248,7 +253,7 @@ class _Holding:
         _moved(self.place, self.name, keys)
 
     def key_of(self, member: Any) -> Any:
-        """Return the key of a member; `LookupError` for any other object."""
+        """Return the key of a member."""
         if is_orchestrator(member):
             place = place_of(member)
             if place is not None and place.holder is self.place and place.name == self.name:
@@ -257,13 +262,13 @@ class _Holding:
             publisher = _publisher_of(self.place, member)
             if publisher is not None and publisher.name == self.name:
                 return publisher.key
-        raise LookupError(f"{member!r} is no member of {self.name}")
+        raise NotAMemberError(f"{self.owner!r}.{self.name}", repr(member))
 
 
 def _attach_value(place: Place, name: str, value: Any) -> None:
     """Attach what a field holds."""
     if isinstance(value, Fleet):
-        value._holding = _Holding(place, name)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
+        value.hold(_Holding(place, name))
     for key, member in members_in(value):
         _attach(place, name, key, member)
 
@@ -315,17 +320,13 @@ def _release(holder: Place, inner: Any) -> None:
 def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
     """Let an orchestrator stand in a field or fleet, or alone, and everything below it with it."""
     place = place_of(inner)
-    assert place is not None
     place.stand(holder, name, key)
     for below, below_key, member in members_of(inner):
         if is_orchestrator(member):
             _stand(member, place, below, below_key)
         else:
-            publisher = _publisher_of(place, member)
-            publisher.moved()
-            seam = seam_of(member)
-            assert seam is not None
-            seam.renew()
+            _publisher_of(place, member).moved()
+            seam_of(member).renew()
 
 
 def _moved(place: Place, name: str, keys: list[Any]) -> None:

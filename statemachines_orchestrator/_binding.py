@@ -33,7 +33,15 @@ def binder(function: Callable[..., Any], *, method: bool) -> Callable[[Any, Any]
 class _Bound:
     """A function and its parameters, read once."""
 
-    __slots__ = ("function", "keyword_only", "method", "positional", "takes_all", "takes_rest")
+    __slots__ = (
+        "function",
+        "keyword_only",
+        "method",
+        "needs_key",
+        "positional",
+        "takes_all",
+        "takes_rest",
+    )
 
     def __init__(
         self, function: Callable[..., Any], parameters: list[inspect.Parameter], *, method: bool
@@ -47,6 +55,7 @@ class _Bound:
             if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
         ][1 if method else 0 :]
         self.keyword_only = [p.name for p in parameters if p.kind is kinds.KEYWORD_ONLY]
+        self.needs_key = any(p.name == "key" and p.default is p.empty for p in parameters)
         self.takes_rest = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
         self.takes_all = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
 
@@ -61,6 +70,8 @@ class _Bound:
                 value = given.pop(name)
             elif index < len(args):
                 value = args[index]
+            elif name == "key" and self.needs_key:  # it happened in no fleet
+                value = None
             else:
                 complete = False  # its default, or the TypeError that Python has for it
                 continue
@@ -70,6 +81,8 @@ class _Bound:
                 by_name[name] = value
         if self.takes_rest and complete:
             by_place.extend(args[len(self.positional) :])
+        if self.needs_key:
+            given.setdefault("key", None)
         if self.takes_all:
             by_name.update({name: value for name, value in given.items() if name != "self"})
         else:
@@ -80,9 +93,12 @@ class _Bound:
 def injected(owner: Any, record: Any) -> dict[str, Any]:
     """Return what can be asked for by name.
 
-    The event's own arguments win over `record`, never over the host's names.
+    The event's own arguments win over `record` and `key`, never over the host's names.
+    `key` is that of what happened in a fleet.
     """
     given = {"record": record, **getattr(record, "kwargs", {})}
+    if getattr(record, "keys", ()):
+        given.setdefault("key", record.key)
     given.update({"self": owner, owner.orchestrator_name: owner})
     machine = getattr(record, "machine", None)
     if machine is not None:

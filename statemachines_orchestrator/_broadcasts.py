@@ -48,7 +48,7 @@ def _targets(owner: Any, topic: str) -> list[Target]:
         return list(Address(topic, owner).targets())
     if declaration.topics.declares(topic):
         return [Target(*standing, topic) for standing in machines_below(owner)]
-    known = declaration.topics.event_names()
+    known: list[str] = declaration.topics.event_names()
     nearest = next(iter(get_close_matches(topic, known, 1)), None)
     problem = f"no machine has an event {topic!r}"
     raise UnknownTopicError(declaration.where, topic, problem, tuple(known), nearest)

@@ -97,6 +97,8 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
         cascade.stop(stopped)
         raise
     finally:
+        if seam is not None and seam.at_rest:  # the machine's loop was interrupted
+            seam.rest()
         cascade.open = False
         here.set(frame)
     if error is None and runaway is None and not cascade.failures:  # the way of most events
@@ -200,14 +202,14 @@ class Call:
 def run_async(seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
     """Return the coroutine that runs the loop of an async machine, and what follows from it."""
     call = Call(seam.begun.pop(get_ident(), None) if seam.begun else None)
-    coroutine = to_rest_async(call, partial(seam.host_loop, *args), seam)
+    coroutine = to_rest_async(call, partial(seam.run_to_rest, *args))
     if payload is not None:
         payload.call = call
         call.coroutine = weakref.ref(coroutine, call.drop)
     return coroutine
 
 
-async def to_rest_async(call: Call, start: Callable[[], Any], seam: Seam | None = None) -> Any:
+async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
     """Run one awaited call: `start`, then, unless it is nested, everything that follows from it."""
     call.begin()
     frame = here.get()
@@ -220,8 +222,6 @@ async def to_rest_async(call: Call, start: Callable[[], Any], seam: Seam | None 
                 result = await result
         except Exception as caught:  # noqa: BLE001 - raised below, when the cascade is at rest
             error = caught
-        if seam is not None and seam.at_rest:
-            seam.rest()
         if not call.is_nested:
             await call.cascade.drain_async()
     except RunawayCascadeError as caught:

@@ -10,7 +10,6 @@ When the queue is empty the joins are judged whose machines have moved since the
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from inspect import isawaitable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._joins import judge
 from statemachines_orchestrator._runaway import WATCHED, loop_to
 from statemachines_orchestrator.exceptions import Failure, RunawayCascadeError, add_note, told
-from statemachines_orchestrator.records import Settled, next_seq
 from statemachines_orchestrator.topics import SETTLED
 
 if TYPE_CHECKING:
@@ -105,16 +103,7 @@ class Cascade:
         self.is_settled = True
         here.set(self)
         for place in list(self.announced.values()):
-            settled = partial(
-                Settled,
-                seq=next_seq(),
-                cause=None,
-                path=place.path,
-                keys=place.keys,
-                reactions=self.turns,
-                failures=len(self.failures),
-            )
-            place.bus.publish((SETTLED,), place.owner, settled)
+            place.settled(self.turns, len(self.failures))
 
     def needs_drain(self) -> bool:
         """Whether a turn waits, or somebody hears that there is none."""

@@ -19,7 +19,7 @@ from statemachines_orchestrator._attrs import (
 )
 from statemachines_orchestrator._fields import MachineField, as_machine
 from statemachines_orchestrator._host import Machine
-from statemachines_orchestrator._members import is_orchestrator
+from statemachines_orchestrator._members import is_orchestrator, members_in
 from statemachines_orchestrator._plans import Plan, plans_of
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
@@ -122,7 +122,8 @@ class Declaration:
             if field.classes is not None or value is None:
                 continue
             if isinstance(value, Fleet):
-                classes = tuple(dict.fromkeys(type(member) for member in value.values()))
+                kinds: dict[Any, None] = {type(one): None for _key, one in members_in(value)}
+                classes = tuple(kinds)
                 fields[name] = attrs.evolve(field, classes=classes, fleet=True)
             elif isinstance(value, Machine) or is_orchestrator(value):
                 fields[name] = attrs.evolve(field, classes=(type(value),))

@@ -219,14 +219,14 @@ class Seam:
         ours = [
             (owner, name)
             for owner in owners
-            for name, method in vars(owner).items()
-            if getattr(method, "__self__", None) is self and name in _HOSTS
+            for name in _HOSTS
+            if getattr(owner.__dict__.get(name), "__self__", None) is self
         ]
         if len(ours) < sum(hasattr(self, name) for name in set(_HOSTS.values())):
             return
         for owner, name in ours:
             host = getattr(self, _HOSTS[name])
-            if getattr(host, "__func__", None) is getattr(type(owner), name):
+            if getattr(host, "__func__", None) is getattr(owner.__class__, name):
                 delattr(owner, name)
             else:
                 setattr(owner, name, host)
@@ -425,6 +425,14 @@ class Seam:
             last.coroutine = ref(coroutine)
         return coroutine
 
+    async def run_to_rest(self, *args: Any) -> Any:
+        """Run the host's loop, and do what waits for its end."""
+        try:
+            return await self.host_loop(*args)
+        finally:
+            if self.at_rest:
+                self.rest()
+
     @property
     def queue(self) -> Any:
         """The events that wait for the machine: a heap on 3.x, and not always the same list."""
@@ -546,10 +554,9 @@ def _current_task() -> Any:
         return None
 
 
-def seam_of(machine: Any) -> Seam | None:
-    """Return the seam of an attached machine."""
-    seam: Seam | None = getattr(machine._engine, _SEAM, None)
-    return seam
+def seam_of(machine: Any) -> Any:
+    """Return the seam of an attached machine, `None` of a bare one."""
+    return getattr(machine._engine, _SEAM, None)
 
 
 def missing_seam(machine: Any) -> str | None:

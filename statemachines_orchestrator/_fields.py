@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statemachines_orchestrator._annotations import is_member_class, read_annotation
+from statemachines_orchestrator._annotations import Reading, is_member_class, read_annotation
 from statemachines_orchestrator._host import HOST_IS_3, Machine, is_machine_class, passes_on
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
@@ -81,21 +81,7 @@ def _machine_field(
             f"a {what} as a default would be one for all orchestrators",
             f"Use a factory: {name}: {text} = attrs.field(factory={_factory_text(default, text)})",
         )
-    reading = read_annotation(annotation, scope)
-    factory: Any = getattr(default, "factory", None)
-    if reading.unresolved:
-        built = read_annotation(factory, scope)
-        if built.fleet or built.machines:
-            reading = attrs.evolve(built, optional=reading.optional)
-    kinds = {is_machine_class(known) for known in reading.machines}
-    if reading.fleet and not (reading.others or reading.unresolved or reading.machines):
-        reading.others.append(annotation)  # it does not say what it is a fleet of
-    if len(kinds) > 1:
-        raise DeclarationError(
-            f"{where}.{name}",
-            f"{text} mixes machines and orchestrators",
-            "Give each kind a field of its own",
-        )
+    reading = _read(where, name, annotation, text, getattr(default, "factory", None), scope)
     if reading.others or not (reading.machines or reading.unresolved):
         if not bare:
             return None
@@ -115,6 +101,26 @@ def _machine_field(
     if reading.unresolved and not bare and default is None:
         optional = True
     return MachineField(name, classes, text, optional=optional, bare=bare, fleet=reading.fleet)
+
+
+def _read(  # noqa: PLR0913, PLR0917 - the facts of a field
+    where: str, name: str, annotation: Any, text: str, factory: Any, scope: Mapping[str, Any]
+) -> Reading:
+    """Read what a field holds from its annotation, or else from its factory."""
+    reading = read_annotation(annotation, scope)
+    if reading.unresolved:
+        built = read_annotation(factory, scope)
+        if built.fleet or built.machines:
+            reading = attrs.evolve(built, optional=reading.optional)
+    if reading.fleet and not (reading.others or reading.unresolved or reading.machines):
+        reading.others.append(annotation)  # it does not say what it is a fleet of
+    if len({is_machine_class(known) for known in reading.machines}) > 1:
+        raise DeclarationError(
+            f"{where}.{name}",
+            f"{text} mixes machines and orchestrators",
+            "Give each kind a field of its own",
+        )
+    return reading
 
 
 def _factory_text(default: Any, annotation: str) -> str:

@@ -57,7 +57,8 @@ def active_ids(machine: Any) -> frozenset[str]:
     value = machine.current_state_value
     if value is None:
         return frozenset()
-    values = value if HOST_IS_3 and isinstance(value, MutableSet) else (value,)
+    are_several = HOST_IS_3 and issubclass(value.__class__, MutableSet)
+    values = value if are_several else (value,)
     states = machine.states_map
     return frozenset(states[one].id for one in values if one in states)
 
@@ -67,9 +68,9 @@ def current_states(machine: Any) -> list[Any]:
     if machine.current_state_value is not None:
         return list(machine.configuration) if HOST_IS_3 else [machine.current_state]
     if not HOST_IS_3:
-        value = machine.start_value
-        return [machine.initial_state if value is None else machine.states_map[value]]
-    return list(_entered_by(machine.states_map[one] for one in machine.start_configuration_values))
+        return [machine.states_map[machine.start_value or machine.initial_state.value]]
+    values = machine.start_configuration_values or [machine.initial_state.value]
+    return list(_entered_by(machine.states_map[value] for value in values))
 
 
 def _entered_by(states: Iterable[Any]) -> Iterator[Any]:

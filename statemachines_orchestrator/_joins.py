@@ -165,9 +165,9 @@ class Join:
     def touch(self, path: tuple[Hashable, ...], record: Record | None = None) -> None:
         """Note on the current cascade what moved: the machine at `path`, or around or below it."""
         cascade = joined(here.get())
-        if cascade.moved is None:
-            cascade.moved = {}
-        movement = cascade.moved.setdefault(self, Movement())
+        moved: dict[Join, Movement] = cascade.moved or {}
+        cascade.moved = moved
+        movement = moved.setdefault(self, Movement())
         movement.record = record or movement.record
         movement.cause = here.get().seq if record is None else record.seq
         for index, term in enumerate(self.terms):
@@ -197,10 +197,6 @@ class Join:
             self.risen.pop("true", None)
         return False
 
-    def turn(self, movement: Movement) -> JoinTurn:
-        """Return the turn of its reaction."""
-        return JoinTurn(self, movement)
-
     def _all_parts(self) -> list[Any]:
         parts: list[Any] = []
         for index, term in enumerate(self.terms):
@@ -217,15 +213,17 @@ class Join:
             machine = _machine_at(self.place.owner, part)
             if self._is_at_rest(machine, part):
                 self.known[part] = frozenset() if machine is None else active_ids(machine)
-            return
-        index, key = part
+        else:
+            self._look_at_member(*part)
+
+    def _look_at_member(self, index: int, key: Hashable) -> None:
         term = self.terms[index]
-        inside = self.members.setdefault(index, {})
         fleet = getattr(self.place.owner, term.field)
         member = None if fleet is None else fleet.get(key)
         machines = [(_machine_at(member, path[1:]), term.states[path]) for path in term.paths]
-        if not all(self._is_at_rest(machine, (term.field, key)) for machine, _ in machines):
+        if not all(self._is_at_rest(machine, (term.field, key)) for machine, _states in machines):
             return
+        inside = self.members.setdefault(index, {})
         if any(
             machine is not None and not active_ids(machine).isdisjoint(states)
             for machine, states in machines
@@ -268,14 +266,16 @@ def judge(cascade: Any, *, ask: bool = True) -> None:
     """
     moved, cascade.moved = cascade.moved, None
     for join, movement in _in_order(moved):
-        turn = join.turn(movement)
+        if not join.judge(movement):
+            continue
+        turn = JoinTurn(join, movement)
         turn.cascade = cascade
         try:
-            fires = join.judge(movement) and (not ask or turn.ask())
+            wanted = not ask or turn.ask()
         except Exception as error:  # noqa: BLE001 - a failure stops no other reaction
             cascade.fail(turn, error)
         else:
-            if fires:
+            if wanted:
                 cascade.append(turn)
 
 

@@ -15,7 +15,7 @@ __all__ = ["is_orchestrator", "machines_below", "members_in", "members_of", "val
 
 def is_orchestrator(value: Any) -> bool:
     """Whether a value is an orchestrator."""
-    return hasattr(type(value), "__declaration__")
+    return hasattr(value.__class__, "__declaration__")
 
 
 def values_of(owner: Any, declaration: Any = None) -> dict[str, Any]:
@@ -26,8 +26,9 @@ def values_of(owner: Any, declaration: Any = None) -> dict[str, Any]:
 
 def members_in(value: Any) -> Iterator[tuple[Hashable, Any]]:
     """Yield what stands in one field: what it holds itself, or a fleet's members by key."""
+    fleet = value
     if isinstance(value, Fleet):
-        yield from list(value.items())
+        yield from list(fleet.items())
     elif value is not None:
         yield NO_KEY, value
 

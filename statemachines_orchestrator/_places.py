@@ -7,7 +7,11 @@ where its topics have the name of the field before them, and on that of the hold
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from statemachines_orchestrator.records import Settled, next_seq
+from statemachines_orchestrator.topics import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -122,6 +126,19 @@ class Place:
                     record = build()
                 signal.send(sender, record=record)
 
+    def settled(self, reactions: int, failures: int) -> None:
+        """Announce that a cascade has come to rest, in which the orchestrator announced."""
+        settled = partial(
+            Settled,
+            seq=next_seq(),
+            cause=None,
+            path=self.path,
+            keys=self.keys,
+            reactions=reactions,
+            failures=failures,
+        )
+        self.bus.publish((SETTLED,), self.owner, settled)
+
     def is_asked_for(self, kind: str) -> bool:
         """Whether somebody, here or outward, ever asked for topics of a kind."""
         return any(kind in place.bus.kinds for place, _prefix in self.outward)
@@ -131,7 +148,6 @@ class Place:
         return (place for place, _prefix in self.outward)
 
 
-def place_of(orchestrator: Any) -> Place | None:
+def place_of(orchestrator: Any) -> Any:
     """Return where an assembled orchestrator stands, `None` for one that is not assembled."""
-    place: Place | None = vars(orchestrator).get(PLACE)
-    return place
+    return orchestrator.__dict__.get(PLACE)

@@ -125,12 +125,13 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
             "an option of the decorators",
             f'Write the topic of the machine as a string: "cond.{reaction.cond}"',
         )
-    route = _route(topics, function) if isinstance(function, Route) else None
     join = _join(topics, reaction) if reaction.kind == "when" else None
-    if route is not None and join is not None:  # the arguments of its last event mean nothing
-        call: Callable[[Any, Any], Any] = lambda owner, _record: route(owner, None)  # noqa: E731
+    route = None
+    if isinstance(function, Route):
+        route = _route(topics, function)
+        call: Callable[[Any, Any], Any] = route
     else:
-        call = binder(function, method=True) if route is None else route
+        call = binder(function, method=True)
     return Plan(
         name=name,
         label=f"{cls.__name__}.{name}",

@@ -32,11 +32,11 @@ class Publisher:
         self.name = name
         self.key = key
         self.machine = machine
-        self.levels = place.levels_of(name, type(machine))
+        self.moved()
 
     def moved(self) -> None:
-        """Learn who hears of the machine, after the orchestrator was held or released."""
-        self.levels = self.place.levels_of(self.name, type(self.machine))
+        """Learn who hears of the machine: anew, when its orchestrator was held or released."""
+        self.levels = self.place.levels_of(self.name, self.machine.__class__)
 
     def sent(self, trigger: Any, payload: Payload) -> None:
         """Announce that an event was put on the machine."""

@@ -25,6 +25,8 @@ class RoutePlan:
 
     def __call__(self, owner: Any, record: Any) -> Any:
         """Send the event to every target, with the arguments of the one it reacts to."""
+        if self.route.reaction.kind == "when":
+            record = None  # the arguments of the event that came last mean nothing
         args = getattr(record, "args", ())
         kwargs = {**getattr(record, "kwargs", {}), **self.route.kwargs}
         addresses = self.addresses(owner)

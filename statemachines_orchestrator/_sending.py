@@ -220,7 +220,7 @@ class _Delivery:
     def __enter__(self) -> None:
         """Begin with the target."""
 
-    def __exit__(self, _type: Any, error: BaseException | None, _traceback: Any) -> bool:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
         if not isinstance(error, Exception):
             return False
         label = ".".join([*(str(part) for part in self.target.path), self.target.event])
@@ -247,9 +247,6 @@ class _Delivery:
         if not self.failures:
             return self.results
         names = ", ".join(failure.reaction for failure in self.failures)
-        raise ReactionErrors(
-            f"{len(self.failures)} of the machines failed: {names}; the others have the event",
-            [failure.exception for failure in self.failures],
-            self.results,
-            self.failures,
-        )
+        message = f"{names} failed; the other machines have got the event, see .result"
+        errors = [failure.exception for failure in self.failures]
+        raise ReactionErrors(message, errors, self.results, self.failures)

@@ -270,8 +270,15 @@ class Post(Turn):
         """The posted topic."""
         return self.address.topic
 
-    label = name
-    topic = name
+    @property
+    def label(self) -> str:
+        """The posted topic."""
+        return self.address.topic
+
+    @property
+    def topic(self) -> str:
+        """The posted topic."""
+        return self.address.topic
 
     @property
     def cause(self) -> int | None:

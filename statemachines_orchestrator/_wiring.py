@@ -86,9 +86,9 @@ def _wire(plan: Plan, topic: str) -> Wire:
 def subscribe(
     orchestrator: Orchestrator,
     topic: str,
-    function: Callable[..., Any],
+    function: Any,
     *,
-    cond: Callable[..., Any] | str | None = None,
+    cond: Any = None,
 ) -> Callable[[], None]:
     """Add a reaction to one instance, and return the call that removes it.
 
@@ -121,11 +121,10 @@ def subscribe(
         is_async=_is_async(function),
         reaction=reaction,
     )
-    orchestrator_place = place_of(orchestrator)
-    assert orchestrator_place is not None
     bus.names.add(name)
     signal = bus.signal(found)
-    receiver = signal.connect(Subscription(orchestrator_place, plan, found, _calls.enqueue))
+    subscription = Subscription(place_of(orchestrator), plan, found, _calls.enqueue)
+    receiver = signal.connect(subscription)
     return lambda: signal.disconnect(receiver)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "MachineIsTakenError",
     "NameClashError",
     "NoMachinesOnOrchestratorError",
+    "NotAMemberError",
     "NotAReactionError",
     "OrchestratorError",
     "ReactionErrors",
@@ -239,6 +240,21 @@ class StateFieldIsNotUniqueError(OrchestratorError, ValueError):
             f"{self.where}: {self.other} and {self.field} share a model and its state_field "
             f"{self.state_field!r}: each would overwrite the other's state. Give one another: "
             f"{self.field}=...(model, state_field='{self.field}_state')."
+        )
+
+
+@attrs.define(slots=False)
+class NotAMemberError(OrchestratorError, LookupError):
+    """A fleet was asked for the key of something that does not stand in it."""
+
+    fleet: str
+    given: str
+
+    def __str__(self) -> str:
+        """Say what is no member of which fleet, and the fix."""
+        return (
+            f"{self.given} is no member of {self.fleet}. Ask for a machine that was put in, "
+            "and has not been taken out."
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from itertools import islice
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from statemachines_orchestrator._host import Machine, configuration_of
+from statemachines_orchestrator.exceptions import NotAMemberError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,8 +21,11 @@ Member = TypeVar("Member")
 _MOST_SHOWN = 6
 
 
-class _Holding(Protocol):
-    """The field of an orchestrator that holds a fleet."""
+class Holding(Protocol):
+    """The field of an orchestrator that holds a fleet: what the fleet calls."""
+
+    owner: Any
+    """The orchestrator."""
 
     def put(self, members: dict[Any, Any], key: Any, member: Any) -> None:
         """Attach a member and put it in, in the place of another one or at the end."""
@@ -29,7 +34,7 @@ class _Holding(Protocol):
         """Take members out and detach them, as one move."""
 
     def key_of(self, member: Any) -> Any:
-        """Return the key of a member; `LookupError` for any other object."""
+        """Return the key of a member."""
 
 
 class Fleet(MutableMapping[Key, Member]):
@@ -58,7 +63,7 @@ class Fleet(MutableMapping[Key, Member]):
         self, members: Mapping[Key, Member] | Iterable[tuple[Key, Member]] = (), /
     ) -> None:
         self._members: dict[Key, Member] = dict(members)
-        self._holding: _Holding | None = None
+        self._holding: Holding | None = None
 
     def __getitem__(self, key: Key) -> Member:
         return self._members[key]
@@ -83,9 +88,10 @@ class Fleet(MutableMapping[Key, Member]):
 
     def popitem(self) -> tuple[Key, Member]:
         """Take out the member that was put in last, as a dict does; `KeyError` if there is none."""
-        if not self._members:
-            raise KeyError("popitem(): the fleet is empty")
-        key = next(reversed(self._members))
+        try:
+            key = next(reversed(self._members))
+        except StopIteration:
+            raise KeyError from None
         return key, self.pop(key)
 
     def clear(self) -> None:
@@ -99,7 +105,7 @@ class Fleet(MutableMapping[Key, Member]):
         """Return the key under which a member stands, whatever the size of the fleet.
 
         Also of one that was taken out in mid-step, as long as it has not left.
-        Raises `LookupError` if it is no member.
+        Raises `NotAMemberError`, a `LookupError`, if it is none.
         """
         if self._holding is not None:
             key: Key = self._holding.key_of(member)
@@ -107,15 +113,23 @@ class Fleet(MutableMapping[Key, Member]):
         for known, other in self._members.items():
             if other is member:
                 return known
-        raise LookupError(f"{member!r} is no member of the fleet")
+        raise NotAMemberError(repr(self), repr(member))
+
+    @property
+    def holder(self) -> Any:
+        """The orchestrator that holds the fleet, `None` while none does."""
+        return None if self._holding is None else self._holding.owner
+
+    def hold(self, holding: Holding | None) -> None:
+        """Let an orchestrator hold the fleet. It is the library that calls this."""
+        self._holding = holding
 
     @recursive_repr()
     def __repr__(self) -> str:
         """Return `Fleet({'a': packed, 'b': picked})`; of a large one the first members."""
         shown = [
             f"{key!r}: {configuration_of(member) if isinstance(member, Machine) else repr(member)}"
-            for key, member in [*zip(self._members.items(), range(_MOST_SHOWN), strict=False)]
-            for key, member in [key]
+            for key, member in islice(self._members.items(), _MOST_SHOWN)
         ]
         more = len(self._members) - len(shown)
         if more:

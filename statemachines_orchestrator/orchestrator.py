@@ -247,10 +247,9 @@ class Orchestrator:
     @property
     def __place(self) -> Place:
         """Where it stands; its bus must be there, or its constructor is not done."""
-        place = place_of(self)
-        if place is None:
-            self.bus  # noqa: B018 - raises
-        return place  # type: ignore[return-value]
+        self.bus  # noqa: B018 - raises if there is none
+        place: Place = place_of(self)
+        return place
 
     # Storage ------------------------------------------------------------------------------
 

@@ -210,7 +210,9 @@ class Subscriber:
         return method
 
     def send(self, *targets: Any, if_enabled: bool = False, **kwargs: Any) -> Any:
-        """Make a reaction without a body: `authorize = on("order.process").send("payment.authorize")`.
+        """Make a reaction without a body, as a class attribute.
+
+            authorize = on("order.process").send("payment.authorize")
 
         When its turn comes it sends the event to each target, in the order given, to the members
         of a fleet in their order, and awaits it where a machine is async. A target is a topic
@@ -299,7 +301,7 @@ def when(
     """
     called_at = _caller(2)
     asked: list[Asked] = []
-    _check_condition("when", cond, called_at)
+    _check_condition(cond, called_at)
     for argument in states:
         alternatives = _several(argument)
         _check_topics("when", alternatives, called_at)
@@ -358,7 +360,7 @@ def _subscriber(
         raise NotAReactionError(
             place(topics[0]), f"@{kind} without a topic", f'Write @{kind}("machine.member")'
         )
-    _check_condition(kind, cond, called_at)
+    _check_condition(cond, called_at)
     if not topics and not any(value != () for value in members.values()):
         raise NotAReactionError(
             called_at, f"@{kind}() names no topic", f'Write @{kind}("machine.member")'
@@ -372,7 +374,7 @@ def _subscriber(
     return Subscriber(Reaction(kind, topics, pairs, cond, called_at))
 
 
-def _check_condition(kind: str, cond: Any, called_at: str) -> None:
+def _check_condition(cond: Any, called_at: str) -> None:
     if not (cond is None or callable(cond) or isinstance(cond, str)) or isinstance(cond, Event):
         raise NotAReactionError(
             called_at,

@@ -45,7 +45,9 @@ class DomainSignal:
 
 
 def domain_signal(meaning: str = "") -> DomainSignal:
-    """Declare a signal of the domain: `low_stock = domain_signal("an item runs out")`.
+    """Declare a signal of the domain in an orchestrator class.
+
+        low_stock = domain_signal("an item runs out")
 
     `orc.publish("low_stock", sku=…)` announces it, `@on("low_stock")` reacts to it with its
     keyword arguments, and on an instance `shop.low_stock` is its blinker signal.

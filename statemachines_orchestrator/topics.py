@@ -68,6 +68,12 @@ class Vocabulary:
             hasattr(pattern, "match") and pattern.match(event) for pattern in self.patterns
         )
 
+    def has(self, member: str, what: What) -> bool:
+        """Whether there is such a state, or an event, or all of them: `*`."""
+        if what == "state":
+            return member in self.states
+        return member == ANY or self.takes(member)
+
 
 def walk_states(states: Iterable[State]) -> Iterator[State]:
     """Yield every state, outermost first; on 2.x all are on one level."""
@@ -173,7 +179,8 @@ class Topics:
 
     def _vocabularies_below(self) -> Iterator[Vocabulary | None]:
         """Yield the vocabularies of all machines, at any depth, those of each class once."""
-        waiting, seen = [self], {id(self)}
+        waiting: list[Topics] = [self]
+        seen = {id(self)}
         while waiting:
             for known in waiting.pop().vocabularies.values():
                 if not isinstance(known, Nest):
@@ -207,17 +214,14 @@ class Topics:
         if isinstance(vocabulary, Nest):
             return self._find_below(field, member, vocabulary, what)
         noun = "state" if what == "state" else "event"
-        known = self._known(what, field)
         if not member:
-            return _Unknown(f"{field!r} is a machine, and the {noun} is missing", known)
-        if what == "state":
-            if vocabulary is None or member in vocabulary.states:
-                return path
-        else:
+            problem = f"{field!r} is a machine, and the {noun} is missing"
+            return _Unknown(problem, self._known(what, field))
+        if what != "state":
             member = canonical(member)
-            if member == ANY or vocabulary is None or vocabulary.takes(member):
-                return f"{field}.{member}"
-        return _Unknown(f"machine {field!r} has no {noun} {member!r}", known)
+        if vocabulary is None or vocabulary.has(member, what):
+            return f"{field}.{member}"
+        return _Unknown(f"machine {field!r} has no {noun} {member!r}", self._known(what, field))
 
     def _find_below(self, field: str, member: str, nest: Nest, what: What) -> str | _Unknown:
         """Go on in the orchestrators that a field holds."""
@@ -255,7 +259,7 @@ class Topics:
         return name in self.reactions
 
     def _known(self, what: What, field: str | None = None, depth: int = 3) -> tuple[str, ...]:
-        """Return what could be meant; through orchestrators that hold their own kind not for ever."""
+        """Return what could be meant, no deeper than orchestrators are held three times."""
         known: list[str] = []
         for name in self.vocabularies if field is None else [field]:
             vocabulary = self.vocabularies[name]

@@ -1156,12 +1156,12 @@ def test_a_record_prints_without_live_objects(engine: Engine) -> None:
     first, _ = two_records(engine, "sent:order.process", "order.process", "settled")
     assert [repr(record) for record in first] == [
         (
-            "Sent(seq=1, cause=None, path=('order',), machine_name='order', event='process', args=(5,), "
-            "kwargs={'note': 'by phone'})"
+            "Sent(seq=1, cause=None, path=('order',), machine_name='order', event='process', "
+            "args=(5,), kwargs={'note': 'by phone'})"
         ),
         (
-            "Transitioned(seq=1, cause=None, path=('order',), machine_name='order', event='process', "
-            "source='pending', target='processing', args=(5,), kwargs={'note': 'by phone'}, "
+            "Transitioned(seq=1, cause=None, path=('order',), machine_name='order', "
+            "event='process', source='pending', target='processing', args=(5,), kwargs={'note': 'by phone'}, "
             "exited=('pending',), entered=('processing',))"
         ),
         "Settled(seq=1, cause=None, path=(), reactions=2, failures=1)",

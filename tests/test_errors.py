@@ -29,6 +29,7 @@ from statemachines_orchestrator.exceptions import (
     MachineIsTakenError,
     NameClashError,
     NoMachinesOnOrchestratorError,
+    NotAMemberError,
     NotAReactionError,
     OrchestratorError,
     ReactionErrors,
@@ -39,6 +40,7 @@ from statemachines_orchestrator.exceptions import (
     UnsupportedHostError,
     WrongMachineError,
 )
+from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -556,6 +558,25 @@ def shared_state_field() -> None:
 def machine_set_twice() -> None:
     shop = Shop(Order(), Payment())
     shop.order = Order()
+
+
+class Depot(Orchestrator):
+    orders: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
+
+
+@misuse(
+    NotAMemberError,
+    LookupError,
+    "'spare' is no member of Depot(orders=Fleet({'a': pending})).orders. Ask for a machine that "
+    "was put in, and has not been taken out.",
+    fleet="Depot(orders=Fleet({'a': pending})).orders",
+    given="'spare'",
+)
+def key_of_a_stranger() -> None:
+    depot = Depot()
+    depot.orders["a"] = Order()
+    stranger: Any = "spare"
+    depot.orders.key_of(stranger)
 
 
 @misuse(

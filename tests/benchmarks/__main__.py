@@ -22,12 +22,14 @@ from contextvars import Context
 from importlib.metadata import version
 from statistics import median
 from time import process_time_ns
+from types import new_class
 from typing import Any
 
+import attrs
 import statemachine
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, on, on_enter, on_exit
+from statemachines_orchestrator import Fleet, Orchestrator, every, on, on_enter, on_exit, when
 
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 TOPICS = 8
@@ -92,6 +94,46 @@ class Game(Orchestrator, max_reactions=1_000_000):
         """Run one cascade of so many hops: transition, reaction, next transition."""
         self.left = hops
         self.ping.hit()
+
+
+class Joined(Pair):
+    """A pair with a join that hears of every hit."""
+
+    @when("ping.far", "pong.far")
+    def both_far(self) -> None:
+        """Do nothing."""
+
+
+def with_joins(count: int) -> Any:
+    """Return a pair of machines, and joins that hear of the second one only."""
+    joins = {f"join_{number}": on_its_own(number) for number in range(count)}
+    annotations = {"ping": Player, "pong": Player}
+    body = {"__annotations__": annotations, "__module__": __name__, **joins}
+    return new_class("Crowded", (Orchestrator,), {}, lambda namespace: namespace.update(body))
+
+
+def on_its_own(number: int) -> Any:
+    """Return a join of the second machine."""
+
+    def join(_self: Any) -> None:
+        """Do nothing."""
+
+    join.__name__ = f"join_{number}"
+    return when("pong.far")(join)
+
+
+class Team(Orchestrator):
+    """A fleet to which nobody listens."""
+
+    players: Fleet[int, Player] = attrs.field(factory=Fleet[int, Player])
+
+
+class CountedTeam(Team):
+    """A fleet whose members are counted."""
+
+    @when(players=every("far"))
+    def all_far(self) -> None:
+        """Do nothing."""
 
 
 class HandPlayer(Player):
@@ -242,6 +284,7 @@ class Bench:
         self.crowd = 200 if quick else 10_000
         self.built = 20 if quick else 1_000
         self.hops = 5_000 if quick else 100_000
+        self.members = 500 if quick else 100_000
 
     def run(self) -> None:
         """Print the whole table."""
@@ -254,6 +297,8 @@ class Bench:
         self.memory()
         self.length()
         self.strangers()
+        self.joins()
+        self.fleets()
 
     def events(self) -> None:
         """Compare an event that nobody subscribed to with a bare machine's."""
@@ -323,6 +368,41 @@ class Bench:
         print_row(
             label, (micro(ours), micro(theirs), f"{ours / theirs:.3f} x"), ours / theirs, 1.05
         )
+
+    def joins(self) -> None:
+        """Compare events with joins that hear of them, and with joins that do not."""
+        joined, plain = hits(Joined(Player(), Player()).ping), hits(Pair(Player(), Player()).ping)
+        print_times("event that a join hears of / event", self.rates(joined, plain), None)
+        many, one = (with_joins(count)(Player(), Player()) for count in (1_000, 1))
+        rates = self.rates(hits(many.machines["ping"]), hits(one.machines["ping"]))
+        print_times("event beside 1,000 joins / beside one", rates, 1.05)
+
+    def fleets(self) -> None:
+        """Compare a member's event and its coming with a field's, and the last with the first."""
+        team, counted, few = Team(), CountedTeam(), CountedTeam()
+        grown = self.grow(team)
+        print_times(
+            f"putting in the last of {self.members:,} / the first",
+            [[median(grown[-200:]), median(grown[:200])]],
+            1.1,
+        )
+        member, field = hits(team.players[self.members - 1]), hits(Pair(Player(), Player()).ping)
+        print_times("event of a member / of a field", self.rates(member, field), 1.05)
+        self.grow(counted)
+        for number in range(10):
+            few.players[number] = Player()
+        rates = self.rates(hits(counted.players[0]), hits(few.players[0]))
+        print_times(f"counted event, {self.members:,} members / 10", rates, 1.05)
+
+    def grow(self, team: Team) -> list[float]:
+        """Fill a team, and return what putting in each member took, without building it."""
+        taken: list[float] = []
+        for number in range(self.members):
+            player = Player()
+            begun = process_time_ns()
+            team.players[number] = player
+            taken.append(process_time_ns() - begun)
+        return taken
 
     def rates(self, *stretches: Stretch) -> list[list[float]]:
         """Return, round by round, what a unit of each stretch takes."""
