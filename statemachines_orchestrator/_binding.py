@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._places import place_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -94,12 +96,13 @@ def injected(owner: Any, record: Any) -> dict[str, Any]:
     """Return what can be asked for by name.
 
     The event's own arguments win over `record` and `key`, never over the host's names.
-    `key` is that of what happened in a fleet.
+    `key` is that of what happened in a fleet. Orchestrators go by their own names.
     """
     given = {"record": record, **getattr(record, "kwargs", {})}
     if getattr(record, "keys", ()):
         given.setdefault("key", record.key)
-    given.update({"self": owner, owner.orchestrator_name: owner})
+    given.update(place_of(owner).injected)
+    given["self"] = owner
     machine = getattr(record, "machine", None)
     if machine is not None:
         target = record.target

@@ -53,6 +53,8 @@ class Publisher:
         event = canonical(trigger.event)
         record = None
         for level in self.levels:
+            if kind not in level.bus.kinds:
+                continue
             wild = (f"{kind}:{topic}" for topic in _wildcards(level.name))
             for signal in level.bus.heard(f"{kind}:{level.name}.{event}", *wild):
                 if record is None:
