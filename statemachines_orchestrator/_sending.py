@@ -23,8 +23,10 @@ from statemachines_orchestrator.topics import ANY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["REFUSED", "Address", "Target", "address_of", "deliver", "named"]
+__all__ = ["Address", "Target", "address_of", "deliver", "named"]
 
+_OF_SEND = frozenset(("delay", "event", "internal", "send_id"))
+"""What python-statemachine's `send` takes for itself."""
 REFUSED: Any = object()
 """What a target gives that was asked first and would not take the event."""
 
@@ -51,18 +53,36 @@ class Target:
         return is_async(self.machine)
 
     def send(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, if_enabled: bool = False
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        if_enabled: bool = False,
+        refused: Any = None,
     ) -> Any:
-        """Send the event; if asked to, only when the machine would take it now."""
+        """Send the event, and return its result.
+
+        With `if_enabled` only when the machine would take it now; else the result is `refused`.
+        """
         if not if_enabled:
-            return self.machine.send(self.event, *args, **kwargs)
+            return self._send(args, kwargs)
         enabled = enabled_events(self.machine, args, kwargs, self.event)
         if isawaitable(enabled):
-            return self._send_if(enabled, args, kwargs)
-        return self.machine.send(self.event, *args, **kwargs) if enabled else REFUSED
+            return self._send_if(enabled, args, kwargs, refused)
+        return self._send(args, kwargs) if enabled else refused
 
-    async def _send_if(self, enabled: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return await self.machine.send(self.event, *args, **kwargs) if await enabled else REFUSED
+    async def _send_if(
+        self, enabled: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], refused: Any
+    ) -> Any:
+        return await self._send(args, kwargs) if await enabled else refused
+
+    def _send(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Send the event by `send`, or where an argument is called like one of its own, bound."""
+        if kwargs and not kwargs.keys().isdisjoint(_OF_SEND):
+            bound: Any = getattr(self.machine, self.event, None)
+            if machine_of(bound) is self.machine:
+                return bound(*args, **kwargs)
+        return self.machine.send(self.event, *args, **kwargs)
 
 
 @attrs.frozen
@@ -116,7 +136,7 @@ class Address:
         for target in self.targets():
             return target.send(args, kwargs, if_enabled=if_enabled)
         if if_enabled:
-            return REFUSED
+            return None
         raise UnknownTopicError(self.owner.__declaration__.where, self.topic, _EMPTY)
 
 
@@ -186,7 +206,7 @@ def deliver(
     delivery = _Delivery(iter(targets), args, kwargs, if_enabled=if_enabled)
     for target in delivery.rest:
         with delivery.to(target):
-            result = target.send(args, kwargs, if_enabled=if_enabled)
+            result = target.send(args, kwargs, if_enabled=if_enabled, refused=REFUSED)
             if isawaitable(result):
                 return delivery.go_on(target, result)
             delivery.keep(target, result)
@@ -238,7 +258,9 @@ class _Delivery:
             self.keep(target, await awaitable)
         for other in self.rest:
             with self.to(other):
-                result = other.send(self.args, self.kwargs, if_enabled=self.if_enabled)
+                result = other.send(
+                    self.args, self.kwargs, if_enabled=self.if_enabled, refused=REFUSED
+                )
                 self.keep(other, await result if isawaitable(result) else result)
         return self.end()
 
