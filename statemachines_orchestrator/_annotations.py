@@ -32,7 +32,10 @@ class Reading:
 
     machines: list[type] = attrs.Factory(list[type])
     """The classes of machines and of orchestrators; of a fleet, those of its members."""
-    fleet: bool = False
+    fleets: int = 0
+    """How many fleets it names."""
+    alone: int = 0
+    """How many machines or orchestrators outside of a fleet."""
     others: list[Any] = attrs.Factory(list[Any])
     optional: bool = False
     unresolved: bool = False
@@ -81,11 +84,12 @@ def read_annotation(
             read_annotation(part, scope, reading)
     elif origin is typing.Annotated:
         read_annotation(typing.get_args(annotation)[0], scope, reading)
-    elif annotation is Fleet or origin is Fleet:
-        reading.fleet = True
-        for member in typing.get_args(annotation)[1:]:
+    elif _is_fleet(annotation) or _is_fleet(origin):
+        reading.fleets += 1
+        for member in _members_of(annotation):
             _read_member(member, scope, reading)
     elif is_member_class(annotation) or is_member_class(origin):
+        reading.alone += 1
         reading.machines.append(annotation if origin is None else origin)
     else:
         reading.others.append(annotation)
@@ -99,13 +103,26 @@ def is_member_class(value: Any) -> bool:
     )
 
 
+def _is_fleet(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Fleet)
+
+
+def _members_of(annotation: Any) -> tuple[Any, ...]:
+    """Return what a fleet is of: what its brackets say, or those of the class it derives from."""
+    arguments = typing.get_args(annotation)
+    for base in getattr(annotation, "__orig_bases__", ()) if not arguments else ():
+        if _is_fleet(typing.get_origin(base)):
+            arguments = typing.get_args(base)
+    return tuple(one for one in arguments[1:] if not isinstance(one, typing.TypeVar))
+
+
 def _read_member(annotation: Any, scope: Mapping[str, Any], reading: Reading) -> None:
     """Read what a fleet holds; a fleet of fleets, of `None` or of anything else is none."""
     member = read_annotation(annotation, scope)
     reading.machines.extend(member.machines)
     reading.others.extend(member.others)
     reading.unresolved = reading.unresolved or member.unresolved
-    if member.fleet or member.optional:
+    if member.fleets or member.optional:
         reading.others.append(annotation)
 
 

@@ -12,7 +12,6 @@ from statemachines_orchestrator._host import HOST, SUPPORTED, Machine
 from statemachines_orchestrator._joins import Join
 from statemachines_orchestrator._members import (
     is_orchestrator,
-    machines_below,
     members_in,
     members_of,
     values_of,
@@ -33,7 +32,7 @@ from statemachines_orchestrator.exceptions import (
 from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator, Mapping
 
 __all__ = ["BUS", "assemble", "attach", "disassemble", "may_set"]
 
@@ -75,7 +74,7 @@ def _join(place: Place, declaration: Any) -> None:
         Join(place, plan, index, _calls.in_cascade) for index, plan in enumerate(plans)
     )
     for join in place.joins:
-        for name in join.names():
+        for name in join.wanted.names:
             place.bus.signal(f"{name}.*").connect(join)
 
 
@@ -130,6 +129,8 @@ class _Check:
         self.stores: dict[tuple[int, str], str] = {} if place is None else place.stores
         self.added: dict[tuple[int, str], str] = {}
         """Which state is kept where, of what is attached together."""
+        self.freed: set[tuple[int, str]] = set()
+        """Which of these is free, since another machine takes the place."""
         self.seen: dict[int, str] = {}
 
     def field(self, name: str, value: Any) -> None:
@@ -189,6 +190,12 @@ class _Check:
         if place.holder is not None:
             holder = place.holder.owner
             raise MachineIsTakenError(self.where, name, repr(holder), holder.orchestrator_name)
+        for machine in _all_of(inner):
+            for other in seam_of(machine).publishers:
+                for injected in self.names if place not in other.place.holders() else ():
+                    if injected in other.place.injected:
+                        taken = repr(other.place.injected[injected])
+                        raise MachineIsTakenError(self.where, name, taken, injected)
 
     def _machine(self, name: str, machine: Any) -> None:
         missing = missing_seam(machine)
@@ -199,16 +206,18 @@ class _Check:
         for injected in self.names:
             holder = taken.get(injected)
             if holder is self.orchestrator:
-                same = self.stores.get(_store_of(machine))
-                if same is None:  # taken out of a fleet, it has not left yet
+                own = _publisher_of(place_of(holder), machine)
+                if own is not None and own in own.place.leaving:
                     raise MachineIsBusyError(self.where, name)
-                self._refuse_second_place(name, same)
+                if own is not None:
+                    self._refuse_second_place(name, self.stores[_store_of(machine)])
             if holder is not None:
                 raise MachineIsTakenError(self.where, name, repr(holder), injected)
         if is_in_mid_step(machine):
             raise MachineIsBusyError(self.where, name)
         store = _store_of(machine)
-        other = self.stores.get(store) or self.added.setdefault(store, name)
+        kept = None if store in self.freed else self.stores.get(store)
+        other = kept or self.added.setdefault(store, name)
         if other != name:
             raise StateFieldIsNotUniqueError(self.where, name, other, machine.state_field)
 
@@ -231,26 +240,26 @@ class _Holding:
         self.place = place
         self.name = name
 
-    def put(self, members: dict[Any, Any], key: Hashable, member: Any) -> None:
-        """Attach a member and put it in, in the place of another one or at the end."""
-        owner = self.owner
-        check = _Check(owner, owner.__declaration__)
-        old = members.get(key)
-        if isinstance(old, Machine):
-            check.stores = {**check.stores}
-            check.stores.pop(_store_of(old), None)
-        check.member(self.name, f"{self.name}[{key!r}]", member)
-        if old is not None:
-            _detach(self.place, old)
-        members[key] = member
-        _attach(self.place, self.name, key, member)
-        _moved(self.place, self.name, [key])
+    def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
+        """Attach members and put them in, as one move; all of them or none."""
+        check = _Check(self.owner, self.owner.__declaration__)
+        for key, member in new.items():
+            old = members.get(key)
+            if isinstance(old, Machine) and not is_in_mid_step(old):
+                check.freed.add(_store_of(old))
+            check.member(self.name, f"{self.name}[{key!r}]", member)
+        for key, member in new.items():
+            if key in members:
+                _detach(self.place, members[key])
+            members[key] = member
+            _attach(self.place, self.name, key, member)
+        _moved(self.place, self.name, list(new))
 
-    def take(self, members: dict[Any, Any], keys: list[Any]) -> None:
-        """Take members out and detach them, as one move."""
-        for key in keys:
-            _detach(self.place, members.pop(key))
-        _moved(self.place, self.name, keys)
+    def took(self, members: Mapping[Any, Any]) -> None:
+        """Detach members that were taken out, as one move."""
+        for member in members.values():
+            _detach(self.place, member)
+        _moved(self.place, self.name, list(members))
 
     def key_of(self, member: Any) -> Any:
         """Return the key of a member."""
@@ -289,11 +298,10 @@ def _detach(place: Place, member: Any) -> None:
     if is_orchestrator(member):
         _release(place, member)
         return
-    place.stores.pop(_store_of(member), None)
     publisher = _publisher_of(place, member)
-    seam = seam_of(member)
-    if publisher is not None and seam is not None:
-        seam.remove(publisher)
+    if publisher is not None:
+        place.leaving[publisher] = None
+        seam_of(member).remove(publisher)
 
 
 def _publisher_of(place: Place, machine: Any) -> Any:
@@ -308,13 +316,23 @@ def _release(holder: Place, inner: Any) -> None:
     place = place_of(inner)
     if place is None or place.holder is not holder:
         return
-    for _path, _name, machine in machines_below(inner):
-        seam = seam_of(machine)
-        if seam is not None and is_in_mid_step(machine):
-            seam.at_rest.append(partial(_release, holder, inner))
+    for machine in _all_of(inner):
+        if is_in_mid_step(machine):
+            seam = seam_of(machine)
+            seam.at_rest[place] = partial(_release, holder, inner)
             seam.rest()
             return
     _stand(inner, None, "", NO_KEY)
+
+
+def _all_of(owner: Any) -> Iterator[Any]:
+    """Yield the machines at any depth, those included that are about to leave."""
+    yield from (publisher.machine for publisher in list(place_of(owner).leaving))
+    for _name, _key, member in members_of(owner):
+        if is_orchestrator(member):
+            yield from _all_of(member)
+        else:
+            yield member
 
 
 def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:

@@ -19,6 +19,7 @@ from statemachines_orchestrator._sending import Address, Target, deliver, named
 from statemachines_orchestrator._turns import Post
 from statemachines_orchestrator.exceptions import UnknownTopicError
 from statemachines_orchestrator.records import Published, next_seq
+from statemachines_orchestrator.topics import ANY, check_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,8 +44,11 @@ def broadcast(place: Place, topic: str, args: tuple[Any, ...], kwargs: dict[str,
 def _targets(owner: Any, topic: str) -> list[Target]:
     """Return the machines that a broadcast asks."""
     declaration = owner.__declaration__
-    if topic.partition(".")[0] in declaration.fields:
+    field, dot, event = check_topic(declaration.where, topic).partition(".")
+    if field in declaration.fields and (dot or not declaration.topics.declares(topic)):
         declaration.topics.event(topic, declaration.where)
+        if event.endswith(ANY):
+            raise UnknownTopicError(declaration.where, topic, "it names no single event")
         return list(Address(topic, owner).targets())
     if declaration.topics.declares(topic):
         return [Target(*standing, topic) for standing in machines_below(owner)]
@@ -68,7 +72,7 @@ def _at_rest(
         else:
             yield target
     cascade = joined(here.get())
-    for target in reversed(late):
+    for target in late:
         cascade.append_first(Post(place, target, args, kwargs, if_enabled=True))
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._joins import judge
+from statemachines_orchestrator._places import innermost_first
 from statemachines_orchestrator._runaway import WATCHED, loop_to
 from statemachines_orchestrator.exceptions import Failure, RunawayCascadeError, add_note, told
 from statemachines_orchestrator.topics import SETTLED
@@ -75,9 +76,11 @@ class Cascade:
         self.queue.append(turn)
 
     def append_first(self, turn: Turn) -> None:
-        """Queue a turn in front of all others: a broadcast's, to a machine that was in mid-step."""
+        """Queue a turn in front of all but its like: of a broadcast, to a machine in mid-step."""
+        place = next((at for at, one in enumerate(self.queue) if not one.goes_first), None)
         self.append(turn)
-        self.queue.rotate(1)
+        if place is not None:
+            self.queue.insert(place, self.queue.pop())
 
     def next(self) -> Turn | None:
         """Take the turn that is next.
@@ -102,7 +105,7 @@ class Cascade:
     def _settle(self) -> None:
         self.is_settled = True
         here.set(self)
-        for place in list(self.announced.values()):
+        for place in sorted(self.announced.values(), key=innermost_first):
             place.settled(self.turns, len(self.failures))
 
     def needs_drain(self) -> bool:
@@ -179,7 +182,7 @@ class Cascade:
     def abandon(self) -> None:
         """Announce what will not run any more."""
         self.is_settled = True
-        if self.moved:
+        while self.moved:
             judge(self, ask=False)
         while self.queue:
             self.queue.popleft().abandoned()

@@ -19,7 +19,7 @@ from statemachines_orchestrator._attrs import (
 )
 from statemachines_orchestrator._fields import MachineField, as_machine
 from statemachines_orchestrator._host import Machine
-from statemachines_orchestrator._members import is_orchestrator, members_in
+from statemachines_orchestrator._members import is_orchestrator
 from statemachines_orchestrator._plans import Plan, plans_of
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
@@ -87,6 +87,8 @@ class Declaration:
     """What attrs wrote to convert and validate an attribute that is set."""
     made: dict[str, Any] = attrs.Factory(dict[str, Any])
     """What attrs made of the class, as it is to stay."""
+    own: type | None = None
+    """The class that declares it."""
     remembered: WeakKeyDictionary[type, Any] = attrs.Factory(WeakKeyDictionary[type, Any])
     """The topics of transitions, by machine class and field."""
 
@@ -94,6 +96,17 @@ class Declaration:
     def is_resolved(self) -> bool:
         """Whether every annotation is resolved."""
         return all(field.classes is not None for field in self.fields.values())
+
+    def belong_to(self, cls: type) -> None:
+        """Let fields of the own kind take instances of `cls`, the slotted copy of the class."""
+        first, self.own = self.own, cls
+        if first in (None, cls):
+            return
+        for name, field in self.fields.items():
+            classes = tuple(cls if one is first else one for one in field.classes or ())
+            if field.classes is not None:
+                self.fields[name] = attrs.evolve(field, classes=classes)
+        self.wire(cls)
 
     def wire(self, cls: type) -> None:
         """Read the reactions of `cls` and resolve their topics."""
@@ -106,6 +119,7 @@ class Declaration:
             signals=frozenset(_signals_of(cls)),
             fleets=frozenset(name for name, field in self.fields.items() if field.fleet),
         )
+        self.topics = topics  # a class that holds its own kind looks here
         self.plans = plans_of(cls, topics)
         self.topics = attrs.evolve(topics, reactions=frozenset(plan.name for plan in self.plans))
 
@@ -122,9 +136,7 @@ class Declaration:
             if field.classes is not None or value is None:
                 continue
             if isinstance(value, Fleet):
-                kinds: dict[Any, None] = {type(one): None for _key, one in members_in(value)}
-                classes = tuple(kinds)
-                fields[name] = attrs.evolve(field, classes=classes, fleet=True)
+                fields[name] = attrs.evolve(field, classes=(), fleet=True)
             elif isinstance(value, Machine) or is_orchestrator(value):
                 fields[name] = attrs.evolve(field, classes=(type(value),))
             elif field.bare:
@@ -150,7 +162,7 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
         if "__declaration__" in vars(base)
         for name, field in vars(base)["__declaration__"].fields.items()
     }
-    scope, given = scope_of(cls), set(vars(cls))
+    scope, given = {**scope_of(cls), cls.__name__: cls}, set(vars(cls))
 
     def transform(_cls: type, attributes: list[Any]) -> list[Any]:
         return [
@@ -182,6 +194,7 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
         set_attribute=set_attribute,
         made=made_by_attrs(cls),
     )
+    declaration.own = cls
     cls.__declaration__ = declaration  # type: ignore[attr-defined]
     declaration.wire(cls)
     respecify(cls)
@@ -195,6 +208,7 @@ def finish(cls: type) -> None:
     declaration = vars(cls).get("__declaration__")
     if declaration is not None and declaration.made:
         restore(cls, declaration.made)
+        declaration.belong_to(cls)
 
 
 def _check_names(where: str, cls: type) -> None:

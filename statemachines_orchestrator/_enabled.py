@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["enabled_events"]
 
-_OF_HOST = ("done_", "done.", "error_", "error.")
+_OF_HOST = ("done.state.", "done.invoke.", "error.execution")
 """How the events begin that are for the host to send."""
 
 
@@ -30,10 +30,10 @@ def enabled_events(
     if is_async(machine):
         return run_async_from_sync(_enabled_async(machine, asked, args, kwargs))
     enabled: dict[str, None] = {}
-    for name, transition, given in asked:
+    for name, transition in asked:
         if name not in enabled:
             try:
-                says_yes = ask_guards(machine, transition, args, {**kwargs, **given})
+                says_yes = ask_guards(machine, name, transition, args, kwargs)
             except Exception:  # noqa: BLE001 - python-statemachine's rule
                 says_yes = True
             if says_yes:
@@ -43,15 +43,15 @@ def enabled_events(
 
 async def _enabled_async(
     machine: Any,
-    asked: Iterator[tuple[str, Any, dict[str, Any]]],
+    asked: Iterator[tuple[str, Any]],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> list[str]:
     enabled: dict[str, None] = {}
-    for name, transition, given in asked:
+    for name, transition in asked:
         if name not in enabled:
             try:
-                says_yes = await ask_guards(machine, transition, args, {**kwargs, **given})
+                says_yes = await ask_guards(machine, name, transition, args, kwargs)
             except Exception:  # noqa: BLE001 - python-statemachine's rule
                 says_yes = True
             if says_yes:
@@ -59,33 +59,16 @@ async def _enabled_async(
     return list(enabled)
 
 
-def _asked(machine: Any, event: str | None) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Yield what the active states have for events, or for `event` alone.
-
-    That is the event, the transition, and what python-statemachine injects into its guards.
-    """
+def _asked(machine: Any, event: str | None) -> Iterator[tuple[str, Any]]:
+    """Yield the transitions that the active states have for events, or for `event` alone."""
     for state in current_states(machine):
         for transition in state.transitions:
             for declared in transition.events:
-                name = event or str(declared)
-                if event is None:
-                    if declared.startswith(_OF_HOST) or "*" in declared:
-                        continue
-                elif not _takes(declared, event):
-                    continue
-                yield (
-                    name,
-                    transition,
-                    {
-                        "machine": machine,
-                        "model": machine.model,
-                        "event": getattr(machine, name, name),
-                        "source": transition.source,
-                        "target": transition.target,
-                        "state": state,
-                        "transition": transition,
-                    },
-                )
+                if event is not None:
+                    if _takes(declared, event):
+                        yield event, transition
+                elif not canonical(declared).startswith(_OF_HOST) and "*" not in declared:
+                    yield str(declared).partition(" ")[0], transition
 
 
 def _takes(declared: Any, event: str) -> bool:

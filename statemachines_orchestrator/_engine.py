@@ -15,18 +15,23 @@ keeps cause before effect on both engines: the async one runs a group of callbac
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from functools import partial
 from heapq import heapify
 from inspect import iscoroutinefunction
 from operator import attrgetter
 from threading import current_thread, get_ident
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from statemachine.utils import run_async_from_sync
+from statemachine.event_data import EventData, TriggerData
+from statemachine.utils import (
+    _cached_loop,  # pyright: ignore[reportPrivateUsage]
+    run_async_from_sync,
+)
 
 from statemachines_orchestrator._frames import Payload, here, joined
-from statemachines_orchestrator._host import HOST_IS_3, facts_of
+from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
 from statemachines_orchestrator.records import next_seq
 
 if TYPE_CHECKING:
@@ -35,11 +40,9 @@ if TYPE_CHECKING:
     from statemachine.transition import Transition
 
 __all__ = [
-    "Move",
     "Runner",
     "Seam",
     "ask_guards",
-    "flat_move",
     "is_async",
     "is_in_mid_step",
     "machine_of",
@@ -97,19 +100,6 @@ class Runner(Protocol):
         """Make the cascade of an outermost call whose event was just put."""
 
 
-Move: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
-"""The ids of the states that a transition exited, innermost first, and entered, outermost first."""
-
-
-def flat_move(machine: Any, transition: Any) -> Move:
-    """Return what a transition of a machine without nested states exits and enters."""
-    if transition.target is None:
-        return (), ()
-    exited = () if transition.internal else (transition.source.id,)
-    enters = not transition.internal or getattr(machine, "enable_self_transition_entries", False)
-    return exited, (transition.target.id,) if enters else ()
-
-
 class Seam:
     """The seam of one machine: what its engine calls instead of its own methods."""
 
@@ -161,8 +151,8 @@ class Seam:
         self.waiting: Any = _waiting_for(engine)
         self.begun: dict[int, Any] = {}
         """The cascades of calls whose event was put, by thread, until their loop takes them."""
-        self.at_rest: list[Callable[[], None]] = []
-        """What is to be done as soon as the machine is at rest."""
+        self.at_rest: dict[Any, Callable[[], None]] = {}
+        """What is to be done as soon as the machine is at rest, once for each who asks for it."""
         self._install(machine, engine)
 
     def _install(self, machine: Any, engine: Any) -> None:
@@ -251,10 +241,11 @@ class Seam:
 
     def remove(self, publisher: Any) -> None:
         """Detach an orchestrator as soon as the machine is at rest."""
-        self.at_rest.append(partial(self._leave, publisher))
+        self.at_rest[publisher] = partial(self._leave, publisher)
         self.rest()
 
     def _leave(self, publisher: Any) -> None:
+        publisher.left()
         self.publishers = tuple(one for one in self.publishers if one is not publisher)
         self.renew()
         if not self.publishers:
@@ -263,11 +254,9 @@ class Seam:
     def rest(self) -> None:
         """Do what waits for the machine to be at rest, if it is."""
         while self.at_rest and not is_in_mid_step(self.machine):
-            try:
-                action = self.at_rest.pop(0)
-            except IndexError:  # another thread has done it
-                return
-            action()
+            action = self.at_rest.pop(next(iter(self.at_rest)), None)
+            if action is not None:  # else another thread does it
+                action()
 
     # In -----------------------------------------------------------------------------------
 
@@ -391,9 +380,20 @@ class Seam:
 
     def drop_events(self) -> None:
         """Take the place of `_drop_external_events`: the machine has ended, these are too late."""
-        for trigger in sorted(self.queue):
-            self.ignored(trigger)
+        self._ignore_what_waits()
         self.host_drop()
+
+    def drop_if_ended(self) -> None:
+        """Drop the events of a machine that has ended, where the host leaves them: before 3.2."""
+        if not getattr(self.machine._engine, "running", True):
+            self._ignore_what_waits()
+            self.queue.clear()
+
+    def _ignore_what_waits(self) -> None:
+        internal = self.machine._engine.internal_queue
+        for trigger in (*sorted(internal.queue.queue), *sorted(self.queue)):
+            self.ignored(trigger)
+        internal.clear()
 
     def ignored(self, trigger: Any) -> None:
         """Announce that an event enabled no transition, unless it is the host's own."""
@@ -418,6 +418,8 @@ class Seam:
 
     def loop_async(self, *args: Any) -> Any:
         """Take the place of an async engine's `processing_loop`."""
+        if here.get() is not None:
+            _make_hosts_loop()
         payload = self.calls.pop(args[0], None) if args and args[0] is not None else None
         last = self.queue[-1].kwargs if self.queue and not HOST_IS_3 else payload
         coroutine = self.runner.run_async(self, args, payload)
@@ -430,6 +432,8 @@ class Seam:
         try:
             return await self.host_loop(*args)
         finally:
+            if self.queue:
+                self.drop_if_ended()
             if self.at_rest:
                 self.rest()
 
@@ -446,10 +450,7 @@ class Seam:
         engine = self.machine._engine
         if engine._processing.locked() or not self.publishers:
             return None
-        if not getattr(engine, "running", True):
-            for trigger in sorted(self.queue):
-                self.ignored(trigger)
-            self.queue.clear()
+        self.drop_if_ended()
         return next(iter(tuple(self.queue)), None)
 
     # Committed ----------------------------------------------------------------------------
@@ -547,6 +548,15 @@ class Seam:
         return [(tuple(exited), tuple(entered)) for exited, entered in moves]
 
 
+def _make_hosts_loop() -> None:
+    """Let the host make the event loop that it keeps for the thread in an empty context.
+
+    It would keep the context of its first call alive, and with it an orchestrator.
+    """
+    if not hasattr(_cached_loop, "loop") and _current_task() is None:
+        Context().run(run_async_from_sync, asyncio.sleep(0))
+
+
 def _current_task() -> Any:
     try:
         return asyncio.current_task()
@@ -609,14 +619,20 @@ def machine_of(event: Any) -> Any:
 
 
 def ask_guards(
-    machine: Any, transition: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    machine: Any, event: str, transition: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     """Return whether a transition's guards hold; of an async machine, what must be awaited."""
-    callbacks, key = machine._callbacks, transition.cond.key
-    ask = callbacks.async_all if is_async(machine) else callbacks.all
-    return ask(key, *args, **{**kwargs, **_injected_in(machine)})
-
-
-def _injected_in(machine: Any) -> Mapping[str, Any]:
     seam = seam_of(machine)
-    return {} if seam is None else seam.injected
+    injected: dict[str, Any] = {} if seam is None else seam.injected
+    bound = getattr(machine, event, None)
+    trigger = TriggerData(
+        machine,
+        event=bound if machine_of(bound) is machine else event,  # type: ignore[arg-type] # it is one
+        args=args,
+        kwargs={**kwargs, **injected},
+    )
+    event_data: Any = EventData(trigger_data=trigger, transition=transition)
+    given = event_data.extended_kwargs
+    callbacks = machine._callbacks
+    ask = callbacks.async_all if is_async(machine) else callbacks.all
+    return ask(transition.cond.key, *args, **given)

@@ -100,7 +100,9 @@ def _machine_field(
     optional = reading.optional or (reading.unresolved and ("None" in text or "Optional" in text))
     if reading.unresolved and not bare and default is None:
         optional = True
-    return MachineField(name, classes, text, optional=optional, bare=bare, fleet=reading.fleet)
+    return MachineField(
+        name, classes, text, optional=optional, bare=bare, fleet=bool(reading.fleets)
+    )
 
 
 def _read(  # noqa: PLR0913, PLR0917 - the facts of a field
@@ -110,10 +112,20 @@ def _read(  # noqa: PLR0913, PLR0917 - the facts of a field
     reading = read_annotation(annotation, scope)
     if reading.unresolved:
         built = read_annotation(factory, scope)
-        if built.fleet or built.machines:
+        if built.machines:
             reading = attrs.evolve(built, optional=reading.optional)
-    if reading.fleet and not (reading.others or reading.unresolved or reading.machines):
-        reading.others.append(annotation)  # it does not say what it is a fleet of
+        reading.fleets = max(reading.fleets, built.fleets)
+    if reading.fleets and (
+        reading.fleets > 1
+        or reading.alone
+        or reading.others
+        or not (reading.machines or reading.unresolved)
+    ):
+        raise DeclarationError(
+            f"{where}.{name}",
+            f"{text} is no fleet of machines or of orchestrators",
+            f"Write {name}: Fleet[str, Item], with a key and the class of the members",
+        )
     if len({is_machine_class(known) for known in reading.machines}) > 1:
         raise DeclarationError(
             f"{where}.{name}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableSet
 from importlib.metadata import version
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import statemachine
@@ -21,10 +21,12 @@ __all__ = [
     "SUPPORTED",
     "Facts",
     "Machine",
+    "Move",
     "active_ids",
     "configuration_of",
     "current_states",
     "facts_of",
+    "flat_move",
     "is_machine_class",
     "passes_on",
 ]
@@ -35,6 +37,19 @@ SUPPORTED = "2.5, 2.6, 3.0, 3.1 and 3.2"
 
 Machine: Any = statemachine.StateChart if HOST_IS_3 else statemachine.StateMachine
 """The class of every state machine of the installed host."""
+
+
+Move: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""The ids of the states that a transition exited, innermost first, and entered, outermost first."""
+
+
+def flat_move(machine: Any, transition: Any) -> Move:
+    """Return what a transition of a machine without nested states exits and enters."""
+    if transition.target is None:
+        return (), ()
+    exited = () if transition.internal else (transition.source.id,)
+    enters = not transition.internal or getattr(machine, "enable_self_transition_entries", False)
+    return exited, (transition.target.id,) if enters else ()
 
 
 def is_machine_class(value: Any) -> bool:
@@ -53,10 +68,13 @@ def configuration_of(machine: Any) -> str:
 
 
 def active_ids(machine: Any) -> frozenset[str]:
-    """Return the ids of the active states, at every level; none before the first is entered."""
+    """Return the ids of the active states, at every level.
+
+    Of an async machine not yet begun, those of the states that it begins with.
+    """
     value = machine.current_state_value
     if value is None:
-        return frozenset()
+        return frozenset(state.id for state in current_states(machine))
     are_several = HOST_IS_3 and issubclass(value.__class__, MutableSet)
     values = value if are_several else (value,)
     states = machine.states_map

@@ -15,6 +15,7 @@ from statemachines_orchestrator._engine import is_in_mid_step, seam_of
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import members_in
+from statemachines_orchestrator._places import innermost_first
 from statemachines_orchestrator._turns import ReactionTurn
 
 if TYPE_CHECKING:
@@ -36,16 +37,6 @@ class Term:
     states: Mapping[tuple[str, ...], frozenset[str]]
     """By the names that lead to a machine, the ids of the states."""
 
-    @property
-    def paths(self) -> tuple[tuple[str, ...], ...]:
-        """The names that lead to each machine."""
-        return tuple(self.states)
-
-    @property
-    def field(self) -> str:
-        """The field of the fleet."""
-        return self.paths[0][0]
-
     def counts(self, inside: int, members: int) -> bool:
         """Whether so many of a fleet's members being in one of the states is enough."""
         if self.quantifier == "every":
@@ -62,6 +53,28 @@ class JoinPlan:
     text: str
     """The join as it is told: `order.shipped & every(items.packed)`."""
     terms: tuple[Term, ...]
+    machines: frozenset[tuple[str, ...]]
+    """The names that lead to each machine that stands in no fleet."""
+    fleets: Mapping[str, tuple[int, ...]]
+    """The fields of fleets, and the places of the terms that ask for them."""
+
+    @classmethod
+    def of(cls, text: str, terms: tuple[Term, ...]) -> JoinPlan:
+        """Sort the terms by what they ask for."""
+        fleets: dict[str, tuple[int, ...]] = {}
+        machines: set[tuple[str, ...]] = set()
+        for index, term in enumerate(terms):
+            if term.quantifier is None:
+                machines.update(term.states)
+            else:
+                field = next(iter(term.states))[0]
+                fleets[field] = (*fleets.get(field, ()), index)
+        return cls(text, terms, frozenset(machines), fleets)
+
+    @property
+    def names(self) -> dict[str, None]:
+        """The names of the fields that hold the machines: `order`, `desk.order`."""
+        return {".".join(path): None for term in self.terms for path in term.states}
 
 
 _NOTHING: frozenset[str] = frozenset()
@@ -70,14 +83,24 @@ _NOTHING: frozenset[str] = frozenset()
 class Movement:
     """What has moved of a join's machines since it was last judged."""
 
-    __slots__ = ("cause", "parts", "record")
+    __slots__ = ("cause", "machines", "members", "mover", "record")
 
     def __init__(self) -> None:
         self.record: Record | None = None
         """The last transition of one of the machines, `None` if members came or went only."""
         self.cause: int | None = None
-        self.parts: dict[Any, None] = {}
-        """The paths of machines, and the terms and keys of members."""
+        self.mover: Any = None
+        """The turn in which it came, `None` if none had come yet."""
+        self.machines: dict[tuple[str, ...], None] = {}
+        """The paths of machines that stand in no fleet."""
+        self.members: dict[tuple[str, Hashable], None] = {}
+        """The fields and keys of members."""
+
+    def note(self, record: Record | None, cause: int | None, mover: Any) -> None:
+        """Note the last thing that happened."""
+        self.record = record or self.record
+        self.cause = cause
+        self.mover = mover
 
 
 class JoinTurn(ReactionTurn):
@@ -110,7 +133,19 @@ class JoinTurn(ReactionTurn):
 class Join:
     """One join of one orchestrator."""
 
-    __slots__ = ("in_cascade", "index", "known", "members", "place", "plan", "risen")
+    __slots__ = (
+        "in_cascade",
+        "index",
+        "inside",
+        "known",
+        "members",
+        "place",
+        "plan",
+        "risen",
+        "stamp",
+        "under_way",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -121,16 +156,28 @@ class Join:
     ) -> None:
         self.place = place
         self.plan = plan
+        self.wanted: JoinPlan = plan.join
         self.index = index
         self.in_cascade = in_cascade
         self.known: dict[tuple[str, ...], frozenset[str]] = {}
-        """The active states of each machine, as of its last rest."""
-        self.members: dict[int, dict[Hashable, None]] = {}
-        """By term, the keys of the fleet's members that are in one of its states."""
+        """The active states of each machine that stands in no fleet, as of its last rest."""
+        self.members: dict[str, dict[Hashable, None]] = {}
+        """By fleet, the keys of its members, as of their last rest."""
+        self.inside: dict[int, dict[Hashable, None]] = {}
+        """By term, the keys of those members that are in one of its states."""
         self.risen: dict[str, object] = {}
         """Holds one entry while the join is true: to set and to clear it is one step each."""
-        for part in self._all_parts():
-            self._look(part)
+        self.stamp: object = None
+        """Who looked last."""
+        self.under_way: dict[tuple[str, ...], dict[Movement, None]] = {}
+        """What cascades have moved that are not at rest: these machines are not looked at."""
+        for path in self.wanted.machines:
+            self._look_at(path)
+        for field, terms in self.wanted.fleets.items():
+            self.members[field] = {}
+            self.inside.update((term, {}) for term in terms)
+            for key, _member in members_in(getattr(place.owner, field)):
+                self._look_at_member(field, key)
         if self._holds():
             self.risen["true"] = self
 
@@ -138,118 +185,118 @@ class Join:
     def __name__(self) -> str:
         return str(self.plan.name)
 
-    @property
-    def terms(self) -> tuple[Term, ...]:
-        """Its arguments: all of them must hold."""
-        terms: tuple[Term, ...] = self.plan.join.terms
-        return terms
-
     # What moved ---------------------------------------------------------------------------
 
     def __call__(self, _sender: Any, *, record: Record) -> None:
         """Note that one of its machines took a transition."""
         path = record.path[len(self.place.path) :]
-        self.in_cascade(lambda: self.touch(path, record))
+        if joined(here.get()) is not None:
+            self.touch(path, record)
+        else:
+            self.in_cascade(lambda: self.touch(path, record))
 
     def concerns(self, name: str) -> bool:
         """Whether it asks for what stands under `name`, in it or around it."""
         return any(
             other == name or other.startswith(name + ".") or name.startswith(other + ".")
-            for other in self.names()
+            for other in self.wanted.names
         )
 
-    def names(self) -> dict[str, None]:
-        """Return the names of the fields that hold its machines: `order`, `desk.order`."""
-        return {".".join(path): None for term in self.terms for path in term.paths}
-
-    def touch(self, path: tuple[Hashable, ...], record: Record | None = None) -> None:
+    def touch(self, path: tuple[Any, ...], record: Record | None = None) -> None:
         """Note on the current cascade what moved: the machine at `path`, or around or below it."""
-        cascade = joined(here.get())
+        frame = here.get()
+        cascade = joined(frame)
         moved: dict[Join, Movement] = cascade.moved or {}
         cascade.moved = moved
-        movement = moved.setdefault(self, Movement())
-        movement.record = record or movement.record
-        movement.cause = here.get().seq if record is None else record.seq
-        for index, term in enumerate(self.terms):
-            if term.quantifier is not None:
-                if path[0] == term.field:
-                    movement.parts[index, path[1]] = None
-            else:
-                for other in term.paths:
-                    length = min(len(path), len(other))
-                    if path[:length] == other[:length]:
-                        movement.parts[other] = None
+        movement = moved.get(self)
+        if movement is None:
+            movement = moved[self] = Movement()
+        movement.note(record, frame.seq if record is None else record.seq, cascade.running)
+        if path[0] in self.wanted.fleets:
+            movement.members[path[0], path[1]] = None
+            return
+        for other in self.wanted.machines:
+            if other[: len(path)] == path:  # the machine, or one of an orchestrator put there
+                movement.machines[other] = None
+                self.under_way.setdefault(other, {})[movement] = None
 
     # At rest ------------------------------------------------------------------------------
 
     def judge(self, movement: Movement) -> bool:
         """Look at what moved, and return whether the join has become true by it.
 
-        Several threads may judge a join at once: one of them sets the bit.
+        Several threads may judge a join at once: one of them sets the bit, and who was overtaken
+        by another looks again, since what it saw may be older than what the other saw.
         """
-        before = self.risen.get("true")
-        for part in movement.parts:
-            self._look(part)
-        if self._holds():
-            claim = object()
-            return self.risen.setdefault("true", claim) is claim
-        if self.risen.get("true") is before:  # else it has fallen and risen in another thread
-            self.risen.pop("true", None)
-        return False
+        fired, stamp = False, None
+        while self.stamp is not stamp or stamp is None:
+            stamp = self.stamp = object()
+            before = self.risen.get("true")
+            for path in self.wanted.machines:
+                moved = path in movement.machines
+                others = self.under_way.get(path)
+                if others:
+                    others.pop(movement, None)
+                if moved or not others:
+                    self._look_at(path, again=moved)
+            for field, key in movement.members:
+                self._look_at_member(field, key)
+            if self._holds():
+                fired = self.risen.setdefault("true", stamp) is stamp or fired
+            elif self.risen.get("true") is before:  # else it fell and rose in another thread
+                self.risen.pop("true", None)
+        return fired
 
-    def _all_parts(self) -> list[Any]:
-        parts: list[Any] = []
-        for index, term in enumerate(self.terms):
-            if term.quantifier is None:
-                parts.extend(term.paths)
-            else:
-                fleet = getattr(self.place.owner, term.field)
-                parts.extend((index, key) for key, _member in members_in(fleet))
-        return parts
+    def _look_at(self, path: tuple[str, ...], *, again: bool = False) -> None:
+        """Look at the states of a machine, or, if told to, again when it has come to rest."""
+        machine = _machine_at(self.place.owner, path)
+        if machine is None:
+            self.known[path] = _NOTHING
+        elif not is_in_mid_step(machine):
+            self.known[path] = active_ids(machine)
+        elif again:
+            self._look_later(machine, path)
 
-    def _look(self, part: Any) -> None:
-        """Look at the states of a machine, or of the member of a fleet."""
-        if isinstance(part[0], str):
-            machine = _machine_at(self.place.owner, part)
-            if self._is_at_rest(machine, part):
-                self.known[part] = frozenset() if machine is None else active_ids(machine)
-        else:
-            self._look_at_member(*part)
-
-    def _look_at_member(self, index: int, key: Hashable) -> None:
-        term = self.terms[index]
-        fleet = getattr(self.place.owner, term.field)
+    def _look_at_member(self, field: str, key: Hashable) -> None:
+        """Look at the states of the member of a fleet, or note that it is none any more."""
+        fleet = getattr(self.place.owner, field)
         member = None if fleet is None else fleet.get(key)
-        machines = [(_machine_at(member, path[1:]), term.states[path]) for path in term.paths]
-        if not all(self._is_at_rest(machine, (term.field, key)) for machine, _states in machines):
-            return
-        inside = self.members.setdefault(index, {})
-        if any(
-            machine is not None and not active_ids(machine).isdisjoint(states)
-            for machine, states in machines
-        ):
-            inside[key] = None
-        else:
-            inside.pop(key, None)
+        active: dict[tuple[str, ...], frozenset[str]] = {}
+        for index in self.wanted.fleets[field]:
+            for path in self.wanted.terms[index].states:
+                machine = _machine_at(member, path[1:])
+                if machine is not None and is_in_mid_step(machine):
+                    self._look_later(machine, (field, key))
+                    return
+                active[path] = _NOTHING if machine is None else active_ids(machine)
+        _keep(self.members[field], key, belongs=member is not None)
+        for index in self.wanted.fleets[field]:
+            states = self.wanted.terms[index].states
+            is_inside = any(not active[path].isdisjoint(states[path]) for path in states)
+            _keep(self.inside[index], key, belongs=is_inside)
 
-    def _is_at_rest(self, machine: Any, path: tuple[Hashable, ...]) -> bool:
-        """Whether a machine can be looked at now; if not, it will be, when it has come to rest."""
-        seam = None if machine is None else seam_of(machine)
-        if seam is None or not is_in_mid_step(machine):
-            return True
-        seam.at_rest.append(lambda: self.in_cascade(lambda: self.touch(path)))
+    def _look_later(self, machine: Any, path: tuple[Hashable, ...]) -> None:
+        """Note that a machine has moved once more, as soon as it is at rest."""
+        seam = seam_of(machine)
+        seam.at_rest[self, path] = lambda: self.in_cascade(lambda: self.touch(path))
         seam.rest()
-        return False
 
     def _holds(self) -> bool:
-        return all(self._term_holds(index, term) for index, term in enumerate(self.terms))
+        return all(self._term_holds(index, term) for index, term in enumerate(self.wanted.terms))
 
     def _term_holds(self, index: int, term: Term) -> bool:
         if term.quantifier is None:
-            known = ((self.known.get(path, _NOTHING), term.states[path]) for path in term.paths)
-            return any(not active.isdisjoint(states) for active, states in known)
-        fleet = getattr(self.place.owner, term.field)
-        return term.counts(len(self.members.get(index, ())), 0 if fleet is None else len(fleet))
+            known, states = self.known, term.states
+            return any(not known.get(path, _NOTHING).isdisjoint(states[path]) for path in states)
+        field = next(iter(term.states))[0]
+        return term.counts(len(self.inside[index]), len(self.members[field]))
+
+
+def _keep(keys: dict[Hashable, None], key: Hashable, *, belongs: bool) -> None:
+    if belongs:
+        keys[key] = None
+    else:
+        keys.pop(key, None)
 
 
 def _machine_at(owner: Any, path: tuple[str, ...]) -> Any:
@@ -264,8 +311,8 @@ def judge(cascade: Any, *, ask: bool = True) -> None:
 
     Without `ask`, in a cascade that has been stopped, conditions are not asked.
     """
-    moved, cascade.moved = cascade.moved, None
-    for join, movement in _in_order(moved):
+    for join, movement in _in_order(cascade.moved):
+        del cascade.moved[join]  # what a condition that stops the cascade leaves is judged later
         if not join.judge(movement):
             continue
         turn = JoinTurn(join, movement)
@@ -274,16 +321,27 @@ def judge(cascade: Any, *, ask: bool = True) -> None:
             wanted = not ask or turn.ask()
         except Exception as error:  # noqa: BLE001 - a failure stops no other reaction
             cascade.fail(turn, error)
-        else:
-            if wanted:
-                cascade.append(turn)
+            continue
+        except BaseException:
+            cascade.append(turn)
+            raise
+        if wanted:
+            cascade.append(turn)
+            turn.parent = turn.parent and movement.mover
 
 
 def take_over(cascade: Any, other: Any) -> None:
     """Judge in one cascade what has moved in another that will not go on."""
-    moved, other.moved = other.moved, None
-    if moved:
-        cascade.moved = {**(cascade.moved or {}), **moved}
+    moved: dict[Join, Movement] = other.moved or {}
+    ours: dict[Join, Movement] = cascade.moved or {}
+    for join, movement in moved.items():
+        into = ours.setdefault(join, movement)
+        if into is not movement:
+            into.machines.update(movement.machines)
+            into.members.update(movement.members)
+            for others in join.under_way.values():
+                others.pop(movement, None)
+    cascade.moved, other.moved = ours, None
 
 
 def _in_order(moved: Mapping[Join, Movement]) -> list[tuple[Join, Movement]]:
@@ -291,5 +349,5 @@ def _in_order(moved: Mapping[Join, Movement]) -> list[tuple[Join, Movement]]:
     places = {place: at for at, place in enumerate(dict.fromkeys(join.place for join in moved))}
     return sorted(
         moved.items(),
-        key=lambda item: (-len(item[0].place.outward), places[item[0].place], item[0].index),
+        key=lambda item: (innermost_first(item[0].place), places[item[0].place], item[0].index),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._bus import Bus
     from statemachines_orchestrator.records import Record
 
-__all__ = ["NO_KEY", "PLACE", "Level", "Place", "place_of"]
+__all__ = ["NO_KEY", "PLACE", "Level", "Place", "innermost_first", "place_of"]
 
 NO_KEY: Any = object()
 """The key of what stands in a field of its own, and not in a fleet."""
@@ -52,6 +52,7 @@ class Place:
         "joins",
         "key",
         "keys",
+        "leaving",
         "levels",
         "name",
         "outward",
@@ -67,6 +68,8 @@ class Place:
         """The orchestrator's joins, in the order of declaration."""
         self.stores: dict[tuple[int, str], str] = {}
         """Which field keeps its state in which attribute of which model."""
+        self.leaving: dict[Any, None] = {}
+        """The publishers of machines that were taken out in mid-step and are not at rest yet."""
         self.stand(None, "", NO_KEY)
         vars(owner)[PLACE] = self
 
@@ -146,6 +149,11 @@ class Place:
     def holders(self) -> Iterator[Place]:
         """Yield this place, then those of its holders, outward."""
         return (place for place, _prefix in self.outward)
+
+
+def innermost_first(place: Place) -> int:
+    """Sort places: those that more holders stand around come first."""
+    return -len(place.outward)
 
 
 def place_of(orchestrator: Any) -> Any:

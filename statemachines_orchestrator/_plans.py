@@ -26,6 +26,7 @@ from statemachines_orchestrator.reactions import (
     Asked,
     Reaction,
     Route,
+    Subscriber,
     reactions_of,
     removed,
 )
@@ -72,6 +73,12 @@ def _reactions_in(cls: type) -> dict[str, tuple[tuple[Reaction, ...], Any]]:
     for klass in reversed(cls.__mro__):
         for name, value in vars(klass).items():
             marks = reactions_of(value)
+            if isinstance(value, Subscriber):
+                raise NotAReactionError(
+                    f"{klass.__module__}.{klass.__qualname__}.{name}",
+                    "a decorator that decorates nothing",
+                    'Put it on a method, or send an event: .send("machine.event")',
+                )
             if value is removed:
                 if found.pop(name, None) is None:
                     raise DeclarationError(
@@ -106,7 +113,9 @@ def _plans(
     for reaction in reactions:
         plan = _plan(cls, topics, name, function, reaction)
         if plan.join is not None:
-            yield plan
+            if (plan.join.text, reaction.cond) not in named:
+                yield plan
+            named.add((plan.join.text, reaction.cond))
             continue
         new = tuple(topic for topic in plan.topics if (topic, reaction.cond) not in named)
         named.update((topic, reaction.cond) for topic in new)
@@ -165,7 +174,7 @@ def _route(topics: Topics, route: Route) -> RoutePlan:
 def _join(topics: Topics, reaction: Reaction) -> JoinPlan:
     """Resolve what a join asks for."""
     text = " & ".join(asked.text for asked in reaction.asked)
-    return JoinPlan(text, tuple(_term(topics, reaction, asked) for asked in reaction.asked))
+    return JoinPlan.of(text, tuple(_term(topics, reaction, asked) for asked in reaction.asked))
 
 
 def _term(topics: Topics, reaction: Reaction, asked: Asked) -> Term:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._engine import flat_move
-from statemachines_orchestrator._host import HOST_IS_3
+from statemachines_orchestrator._host import HOST_IS_3, flat_move
 from statemachines_orchestrator.records import Ignored, Sent, Transitioned, next_seq
 from statemachines_orchestrator.topics import ANY, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from statemachines_orchestrator._engine import Move
     from statemachines_orchestrator._frames import Payload
+    from statemachines_orchestrator._host import Move
     from statemachines_orchestrator._places import Level, Place
 
 __all__ = ["Publisher"]
@@ -37,6 +36,12 @@ class Publisher:
     def moved(self) -> None:
         """Learn who hears of the machine: anew, when its orchestrator was held or released."""
         self.levels = self.place.levels_of(self.name, self.machine.__class__)
+
+    def left(self) -> None:
+        """Note that the machine has left the orchestrator, and keeps its state elsewhere."""
+        self.place.leaving.pop(self, None)
+        store = (id(self.machine.model), self.machine.state_field)
+        self.place.stores.pop(store, None)
 
     def sent(self, trigger: Any, payload: Payload) -> None:
         """Announce that an event was put on the machine."""

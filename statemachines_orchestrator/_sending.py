@@ -145,7 +145,7 @@ _EMPTY = "its field holds no machine yet"
 
 def _below(owner: Any, topic: str, path: tuple[Any, ...], prefix: str) -> Iterator[Target]:
     field, _, rest = topic.partition(".")
-    for key, member in members_in(getattr(owner, field)):
+    for key, member in members_in(getattr(owner, field, None)):  # of several classes, not all
         below = (*path, field) if key is NO_KEY else (*path, field, key)
         if is_orchestrator(member):
             yield from _below(member, rest, below, f"{prefix}{field}.")
@@ -164,7 +164,7 @@ def _levels_in(owner: Any, machine: Any) -> list[Any]:
     ]
 
 
-def address_of(owner: Any, topic: Any) -> Address:
+def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address:
     """Return what a topic or a bound event names.
 
     Raises `UnknownTopicError` if it is none of the orchestrator, names no single event,
@@ -178,7 +178,7 @@ def address_of(owner: Any, topic: Any) -> Address:
             problem = f"its machine is none of {owner!r}"
             raise UnknownTopicError(where, str(topic), problem)
         return Address(f"{levels[0].name}.{topic}", owner, machine, levels[0].name)
-    address = Address(owner.__declaration__.topics.event(topic, where), owner)
+    address = Address(owner.__declaration__.topics.event(topic, where, beside=beside), owner)
     if address.topic.endswith(f".{ANY}"):
         raise UnknownTopicError(where, topic, "it names no single event")
     if not address.is_many and not any(True for _ in address.targets()):

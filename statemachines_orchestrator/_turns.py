@@ -42,6 +42,9 @@ class Turn:
         self.parent: Turn | None = None
         """The turn that led to this one, kept only while a runaway is looked for."""
 
+    goes_first = False
+    """Whether it was queued in front of turns that were there before."""
+
     @property
     def root(self) -> Any:
         """The cascade itself runs the machines that a turn calls."""
@@ -244,7 +247,10 @@ class ReactionTurn(Turn):
 
 
 class Post(Turn):
-    """The turn of a posted event."""
+    """The turn of a posted event.
+
+    With `if_enabled` it is a broadcast's, to a machine that was in mid-step: it goes first.
+    """
 
     __slots__ = ("_cause", "address", "args", "if_enabled", "kwargs")
 
@@ -284,6 +290,11 @@ class Post(Turn):
     def cause(self) -> int | None:
         """The turn or step that posted it."""
         return self._cause
+
+    @property
+    def goes_first(self) -> bool:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether it was queued in front of turns that were there before."""
+        return self.if_enabled
 
     @property
     def must_be_awaited(self) -> bool:

@@ -27,11 +27,11 @@ class Holding(Protocol):
     owner: Any
     """The orchestrator."""
 
-    def put(self, members: dict[Any, Any], key: Any, member: Any) -> None:
-        """Attach a member and put it in, in the place of another one or at the end."""
+    def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
+        """Attach members and put them in, as one move; all of them or none."""
 
-    def take(self, members: dict[Any, Any], keys: list[Any]) -> None:
-        """Take members out and detach them, as one move."""
+    def took(self, members: Mapping[Any, Any]) -> None:
+        """Detach members that were taken out, as one move."""
 
     def key_of(self, member: Any) -> Any:
         """Return the key of a member."""
@@ -69,16 +69,10 @@ class Fleet(MutableMapping[Key, Member]):
         return self._members[key]
 
     def __setitem__(self, key: Key, member: Member) -> None:
-        if self._holding is None:
-            self._members[key] = member
-        elif self._members.get(key) is not member:
-            self._holding.put(self._members, key, member)
+        self._put({key: member})
 
     def __delitem__(self, key: Key) -> None:
-        if self._holding is None or key not in self._members:
-            del self._members[key]
-        else:
-            self._holding.take(self._members, [key])
+        self._took({key: self._members.pop(key)})
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._members)
@@ -86,20 +80,42 @@ class Fleet(MutableMapping[Key, Member]):
     def __len__(self) -> int:
         return len(self._members)
 
+    def __reversed__(self) -> Iterator[Key]:
+        return reversed(self._members)
+
+    def __ior__(self, members: Mapping[Key, Member] | Iterable[tuple[Key, Member]]) -> Self:
+        self._put(dict(members))
+        return self
+
+    def update(self, members: Any = (), /, **more: Any) -> None:
+        """Put several members in, as one move; all of them or, if one is refused, none."""
+        new: Any = dict(members, **more)
+        self._put(new)
+
     def popitem(self) -> tuple[Key, Member]:
         """Take out the member that was put in last, as a dict does; `KeyError` if there is none."""
-        try:
-            key = next(reversed(self._members))
-        except StopIteration:
-            raise KeyError from None
-        return key, self.pop(key)
+        key, member = self._members.popitem()
+        self._took({key: member})
+        return key, member
 
     def clear(self) -> None:
         """Take all members out, as one move."""
+        members, self._members = self._members, {}
+        self._took(members)
+
+    def _put(self, members: dict[Key, Member]) -> None:
+        known = self._members
+        new = {
+            key: one for key, one in members.items() if key not in known or known[key] is not one
+        }
         if self._holding is None:
-            self._members.clear()
-        else:
-            self._holding.take(self._members, list(self._members))
+            self._members.update(new)
+        elif new:
+            self._holding.put(self._members, new)
+
+    def _took(self, members: Mapping[Key, Member]) -> None:
+        if self._holding is not None and members:
+            self._holding.took(members)
 
     def key_of(self, member: Member) -> Key:
         """Return the key under which a member stands, whatever the size of the fleet.

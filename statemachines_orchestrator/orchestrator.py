@@ -7,7 +7,7 @@ import sys
 from difflib import get_close_matches
 from reprlib import recursive_repr
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import attrs
 
@@ -31,6 +31,7 @@ from statemachines_orchestrator.exceptions import (
     MachineFieldIsSetError,
     UnknownTopicError,
 )
+from statemachines_orchestrator.topics import check_topic
 
 if sys.version_info >= (3, 11):
     from typing import dataclass_transform
@@ -40,8 +41,14 @@ else:  # pragma: no cover - the other branch runs on newer Pythons
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
+    from statemachine import Event
+    from statemachine.transition_list import TransitionList
+
     from statemachines_orchestrator._bus import Bus
     from statemachines_orchestrator._places import Place
+
+    Sendable: TypeAlias = str | Event | TransitionList
+    """A topic, or a bound event: of these, type checkers see what the class declares."""
 
 __all__ = ["Orchestrator"]
 
@@ -171,7 +178,7 @@ class Orchestrator:
             )
         return bus
 
-    def post(self, topic: str, /, *args: Any, **kwargs: Any) -> None:
+    def post(self, topic: Sendable, /, *args: Any, **kwargs: Any) -> None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
 
         `topic` is `"machine.event"`, or a bound event (`post(car.arrive)`). That of a fleet goes
@@ -187,7 +194,7 @@ class Orchestrator:
             raise AsyncReactionError(post.topic, post.topic)
         _calls.enqueue(post)
 
-    def asend(self, topic: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+    def asend(self, topic: Sendable, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Send an event to a machine, sync or async, and await the whole cascade.
 
         `topic` is `"machine.event"`, a bound event, or a signal of the domain, which is published.
@@ -196,10 +203,14 @@ class Orchestrator:
         Raises what the machine's event raises, or `ReactionErrors` for what failed after it;
         `UnknownTopicError`, at once, if `topic` is none of the orchestrator.
         """
-        if topic in self.__declaration__.topics.signals:
+        signals = self.__declaration__.topics.signals
+        if topic in signals:
             place = self.__place
-            return _calls.to_rest_async(_calls.Call(), lambda: publish(place, topic, kwargs))
-        address = address_of(self, topic)
+            if args:
+                message = f"a signal of the domain has no positional arguments, and {topic} got"
+                raise TypeError(message, *args)
+            return _calls.to_rest_async(_calls.Call(), lambda: publish(place, str(topic), kwargs))
+        address = address_of(self, topic, beside=signals)
         return _calls.to_rest_async(_calls.Call(), lambda: address.send(args, kwargs))
 
     def broadcast(self, topic: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -227,7 +238,7 @@ class Orchestrator:
         """
         place = self.__place
         signals = self.__declaration__.topics.signals
-        if signal not in signals:
+        if check_topic(self.__declaration__.where, signal) not in signals:
             nearest = next(iter(get_close_matches(signal, signals, 1)), None)
             problem = f"no signal of the domain is called {signal!r}"
             known = tuple(sorted(signals))

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
     What: TypeAlias = Literal["event", "state", "topic"]
 
-__all__ = ["SETTLED", "Nest", "Topics", "Vocabulary", "canonical", "vocabulary_of"]
+__all__ = [
+    "ANY",
+    "SETTLED",
+    "Nest",
+    "Topics",
+    "Vocabulary",
+    "canonical",
+    "check_topic",
+    "vocabulary_of",
+]
 
 SETTLED = "settled"
 ANY = "*"
@@ -136,7 +145,7 @@ class Topics:
 
         Raises `UnknownTopicError`, which names `where`, if it is no topic of the class.
         """
-        if topic in (SETTLED, ANY):
+        if check_topic(where, topic) in (SETTLED, ANY):
             return topic
         kind, colon, rest = topic.rpartition(":")
         if not colon:
@@ -151,9 +160,15 @@ class Topics:
         topics = [f"{known}:{rest}" for known in (*STATE_KINDS, *OBSERVED_KINDS)]
         raise _unknown(where, topic, problem, topics, topic)
 
-    def event(self, topic: str, where: str, whole: str | None = None) -> str:
-        """Return `machine.event`, or `machine.*`, in its canonical spelling."""
-        return self._find_or_raise(whole or topic, topic, where, "event")
+    def event(
+        self, topic: str, where: str, whole: str | None = None, beside: Iterable[str] = ()
+    ) -> str:
+        """Return `machine.event`, or `machine.*`, in its canonical spelling.
+
+        What may be meant `beside` these is suggested as well.
+        """
+        check_topic(where, topic)
+        return self._find_or_raise(whole or topic, topic, where, "event", beside)
 
     def state(self, path: str, where: str, whole: str | None = None) -> str:
         """Return `machine.state`."""
@@ -191,7 +206,7 @@ class Topics:
                 waiting.extend(new)
 
     def _find_or_raise(
-        self, whole: str, path: str, where: str, what: What, beside: tuple[str, ...] = ()
+        self, whole: str, path: str, where: str, what: What, beside: Iterable[str] = ()
     ) -> str:
         found = self._find(path, what)
         if isinstance(found, str):
@@ -242,7 +257,7 @@ class Topics:
         """Return the name of a reaction or posted topic; `failed:` may name an observer too."""
         if name == ANY or self._is_turn(name):
             return name
-        if name.partition(".")[0] in self.vocabularies:
+        if name.partition(".")[0] in self.vocabularies and not name.endswith(f".{ANY}"):
             return self.event(name, where, whole)
         known = sorted(self.reactions)
         if kind == "failed" and not get_close_matches(name, known, 1):
@@ -274,6 +289,15 @@ class Topics:
         if what == "topic" and field is None:
             known.extend(sorted(self.signals))
         return tuple(known)
+
+
+def check_topic(where: str, topic: Any) -> str:
+    """Return `topic`; raise `UnknownTopicError` if it is no string."""
+    if isinstance(topic, str):
+        return topic
+    name = getattr(topic, "name", None)
+    fix = f"; write {name!r}" if isinstance(name, str) else ""
+    raise UnknownTopicError(where, repr(topic), f"a topic is a string{fix}")
 
 
 def _unknown(  # noqa: PLR0913, PLR0917 - the facts of an error

@@ -102,6 +102,27 @@ call shop.shipment.deliver()
 in the end
   Shop(order=shipped, payment=captured, shipment=delivered)
 """,
+    "warehouse": """\
+refused: line 8: pick item: item 880004: it is missing
+refused: line 18: pick item: item 880006: it is picked
+refused: line 19: create package: item 880005: it is ordered
+refused: line 22: package delivered: package 660002: it is created
+refused: line 32: pay order: order 990001: it is paid
+refused: line 33: confirm order: order 990005: it is unknown
+refused: line 37: return package: package 660003: there is no such activity
+refused: line 38: create package: item 880008: it is unknown
+refused: 8
+orders, by payment and delivery: 4
+     2 paid, all items delivered
+     1 paid, not all items delivered
+     1 unpaid, all items delivered
+orders, by processing: 4
+     2 complete
+     2 ready
+packages: 5
+     2 created
+     3 delivered
+""",
 }
 
 
@@ -451,3 +472,120 @@ def test_too_many_arguments() -> None:
     """More than one log is a mistake of the caller."""
     usage = "usage: python road_fines.py [LOG.csv]\n"
     assert run("road_fines", "a.csv", "b.csv") == (2, "", usage)
+
+
+# Logs of a warehouse ---------------------------------------------------------------------------
+
+HOSTILE = """\
+,price,ocel:type:packages,ocel:activity,weight,ocel:type:orders,ocel:timestamp,ocel:eid,ocel:type:items
+0,9,,place order,1,"[""o1""]",2019-05-20 09:07:47,e0,"['i1', ""i2""]"
+1,,nan,place order,,o2,20.05.2019,e1,i3
+2,,[],pay order,,['o1'],never,e2,nan
+3,,,payment reminder,,"['o1','o2']",,e3,[]
+4,,,pay order,,"['o1','o2']",1558343267,e4,
+5,,,item out of stock,,[],2019-05-20T09:07:47Z,e5,"['i1','i3']"
+6,,,pick item,,,,e6,"['i1','i2','i9']"
+7,,,reorder item,,,,e7,"['i1','i3']"
+8,,,pick item,,['o1'],,e8,['i1']
+9,,,pick item,,,,e9,"['i2','i3']"
+10,,['p1'],create package,,"['o1','o2','o9']",,e10,"['i1','i3','i9']"
+11,,p1,package delivered,,,,e11,
+12,,p1,failed delivery,,,,e12,
+13,,p1,send package,,o1,,e13,"['i1','i3']"
+14,,p1,failed delivery,,,,e14,
+15,,p1,failed delivery,,,,e15,
+16,,p1,package delivered,,,,e16,
+17,,p1,package delivered,,,,e17,
+18,,,confirm order,,"['o2','o1','o2']",,e18,
+19,,,confirm order,,o1,,e19,
+20,,,place order,,o1,,e20,i4
+21,,,place order,,o3,,e21,"['i4','i1']"
+22,,,place order,,"['o4','o5']",,e22,i5
+23,,,place order,,o4,,e23,
+24,,p2,create package,,,,e24,[]
+25,,p2,create package,,,,e25,"['i2','i4']"
+26,,p1,create package,,,,e26,i4
+27,,p2,send package,,,,e27,
+28,,p2,package delivered,,,,e28,
+29,,,pick item,,,,e29,
+30,,,audit stock,,"['o1']",,e30,i4
+31,,,pick item
+32,,,pick item,,,,e32,['i4','i5']
+
+,,,,,,,,
+33,,,pick item,,,,e33,\x00i4
+34,,p9,send package,,,,e34,
+35,,p3,create package,,o3,,e35,"['i4'
+"""
+
+
+def test_a_hostile_log_of_a_warehouse(tmp_path: Path) -> None:
+    """Whatever a row of a log holds, it is done or reported, and the replay goes on."""
+    path = tmp_path / "log.csv"
+    path.write_text(HOSTILE, encoding="utf-8")
+    assert run("warehouse", path) == (
+        0,
+        """\
+refused: line 6: pay order: order o1: it is paid
+refused: line 8: pick item: item i9: it is unknown
+refused: line 8: pick item: item i1: it is missing
+refused: line 11: pick item: item i2: it is picked
+refused: line 12: create package: order o9: it is unknown
+refused: line 12: create package: item i9: it is unknown
+refused: line 13: package delivered: package p1: it is created
+refused: line 14: failed delivery: package p1: it is created
+refused: line 19: package delivered: package p1: it is delivered
+refused: line 21: confirm order: order o1: it is given
+refused: line 22: place order: order o1: it is known already
+refused: line 23: place order: item i1: it is known already
+refused: line 24: place order: order o4, order o5, item i5: it must name one order and its items
+refused: line 25: place order: order o4: it must name one order and its items
+refused: line 26: create package: package p2: it must name one package and its items
+refused: line 27: create package: item i4: it is ordered
+refused: line 28: create package: package p1: it is known already
+refused: line 31: pick item: nothing: it names no item
+refused: line 32: audit stock: order o1, item i4: there is no such activity
+refused: line 33: pick item: nothing: it names no item
+refused: line 34: pick item: the row: it has more fields than the header
+refused: line 36: : nothing: there is no such activity
+refused: line 38: send package: package p9: it is unknown
+refused: 23
+orders, by payment and delivery: 3
+     2 paid, all items delivered
+     1 unpaid, not all items delivered
+orders, by processing: 3
+     2 complete
+     1 ready
+packages: 3
+     1 created
+     2 delivered
+""",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        pytest.param(
+            b"",
+            "its header must have, once, "
+            "ocel:activity, ocel:type:orders, ocel:type:items, ocel:type:packages",
+            id="empty",
+        ),
+        pytest.param(
+            b"ocel:type:items,ocel:activity,ocel:activity,ocel:type:orders\n",
+            "its header must have, once, ocel:activity, ocel:type:packages",
+            id="columns",
+        ),
+        pytest.param(None, "No such file or directory", id="no file"),
+    ],
+)
+def test_a_log_of_a_warehouse_that_cannot_be_read(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    """A log that cannot be read as a whole ends with one line on stderr and exit code 2."""
+    path = tmp_path / "log.csv"
+    if content is not None:
+        path.write_bytes(content)
+    assert run("warehouse", path) == (2, "", f"warehouse.py: cannot replay {path}: {problem}\n")
