@@ -75,6 +75,7 @@ _HOSTS = {
     "_prepare_entry_states": "host_entry",
     "select_eventless_transitions": "host_eventless",
     "mark_for_invoke": "host_invoke",
+    "_handle_final_state": "host_final",
     "_trigger": "host_trigger",
     "call": "host_callbacks",
     "async_call": "host_callbacks",
@@ -133,6 +134,7 @@ class Seam:
     host_entry: Any
     host_eventless: Any
     host_invoke: Any
+    host_final: Any
     host_trigger: Any
     host_callbacks: Any
 
@@ -165,8 +167,6 @@ class Seam:
         self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
         if hasattr(engine, "enabled_events"):
             self._replace(engine, "enabled_events", self.enabled_events)
-        if hasattr(engine, "_drop_external_events"):
-            self._replace(engine, "_drop_external_events", self.drop_events)
         ignores = machine.allow_event_without_transition
         if HOST_IS_3:
             self._install_3(engine, facts, ignores=ignores)
@@ -193,6 +193,10 @@ class Seam:
             self._replace(engine, "_prepare_entry_states", self.prepare_entry)
         if facts.eventless:
             self._replace(engine, "select_eventless_transitions", self.select_eventless)
+        if hasattr(engine, "_drop_external_events"):
+            self._replace(engine, "_drop_external_events", self.drop_events)
+        else:
+            self._replace(engine, "_handle_final_state", self.handle_final_state)
         if ignores:
             select = self.select_async if self.is_async else self.select
             self._replace(engine, "select_transitions", select)
@@ -382,6 +386,11 @@ class Seam:
         """Take the place of `_drop_external_events`: the machine has ended, these are too late."""
         self._ignore_what_waits()
         self.host_drop()
+
+    def handle_final_state(self, *args: Any) -> None:
+        """Take the place of `_handle_final_state` before 3.2: the machine may have ended."""
+        self.host_final(*args)
+        self.at_rest["ended"] = self.drop_if_ended
 
     def drop_if_ended(self) -> None:
         """Drop the events of a machine that has ended, where the host leaves them: before 3.2."""

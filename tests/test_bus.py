@@ -1161,8 +1161,8 @@ def test_a_record_prints_without_live_objects(engine: Engine) -> None:
         ),
         (
             "Transitioned(seq=1, cause=None, path=('order',), machine_name='order', "
-            "event='process', source='pending', target='processing', args=(5,), kwargs={'note': 'by phone'}, "
-            "exited=('pending',), entered=('processing',))"
+            "event='process', source='pending', target='processing', args=(5,), "
+            "kwargs={'note': 'by phone'}, exited=('pending',), entered=('processing',))"
         ),
         "Settled(seq=1, cause=None, path=(), reactions=2, failures=1)",
     ]

@@ -134,7 +134,8 @@ def model(plan: Plan) -> Any:
             queue.append(what)
         elif kind == "send":
             states[facts[0]] = facts[1]
-            queue.extend(plan.reactions.get((facts[0], facts[1]), ()))
+            if (facts[0], facts[1]) in plan.reactions:
+                queue.append(("react", plan.reactions[facts[0], facts[1]]))
         elif kind == "each":
             fleet.update((key, facts[0]) for key in list(fleet))
         elif kind == "put":
@@ -152,8 +153,12 @@ def model(plan: Plan) -> Any:
         while True:
             while queue:
                 turn = queue.popleft()
+                if turn[0] == "react":
+                    for what in turn[1]:
+                        do(what)
+                    continue
                 if turn[0] != "fired":
-                    do(turn, posted=turn[0] not in {"send", "each"})
+                    do(turn, posted=False)
                     continue
                 log.append((*turn, tuple(states), tuple(fleet.items())))
                 firings += 1

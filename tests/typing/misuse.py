@@ -82,7 +82,6 @@ shop.orchestrator_name = "boss"  # type: ignore[misc]
 
 # The surface
 shop.post()  # type: ignore[call-arg]
-shop.post(Order.process)  # pyright: ignore[reportArgumentType]
 shop.asend(3)  # type: ignore[arg-type, unused-coroutine]
 shop.asend("order.process")  # type: ignore[unused-coroutine]
 shop.bus.signal(3)  # type: ignore[arg-type]
