@@ -81,8 +81,6 @@ def _join(place: Place, declaration: Any) -> None:
 def disassemble(orchestrator: Any) -> None:
     """Detach everything: the orchestrator's constructor raised."""
     place = place_of(orchestrator)
-    if place is None:
-        return
     for value in values_of(orchestrator).values():
         if isinstance(value, Fleet):
             value.hold(None)
@@ -299,9 +297,8 @@ def _detach(place: Place, member: Any) -> None:
         _release(place, member)
         return
     publisher = _publisher_of(place, member)
-    if publisher is not None:
-        place.leaving[publisher] = None
-        seam_of(member).remove(publisher)
+    place.leaving[publisher] = None
+    seam_of(member).remove(publisher)
 
 
 def _publisher_of(place: Place, machine: Any) -> Any:
@@ -314,7 +311,7 @@ def _publisher_of(place: Place, machine: Any) -> Any:
 def _release(holder: Place, inner: Any) -> None:
     """Let an orchestrator stand alone again, as soon as all of its machines are at rest."""
     place = place_of(inner)
-    if place is None or place.holder is not holder:
+    if place.holder is not holder:  # another thread has done it
         return
     for machine in _all_of(inner):
         if is_in_mid_step(machine):

@@ -122,14 +122,6 @@ class Bus(Namespace):
             if signal is not None and signal.receivers:
                 yield signal
 
-    def publish(self, topics: tuple[str, ...], sender: Any, build: Callable[[], Any]) -> None:
-        """Send one record on every signal of `topics` that is heard; build it only if one is."""
-        record = None
-        for signal in self.heard(*topics):
-            if record is None:
-                record = build()
-            signal.send(sender, record=record)
-
     def _failed(self, receiver: Any, error: Exception, record: Any) -> None:
         self._on_error(_name_of(receiver), error, record)
 

@@ -258,9 +258,8 @@ class Seam:
     def rest(self) -> None:
         """Do what waits for the machine to be at rest, if it is."""
         while self.at_rest and not is_in_mid_step(self.machine):
-            action = self.at_rest.pop(next(iter(self.at_rest)), None)
-            if action is not None:  # else another thread does it
-                action()
+            first = next(iter(self.at_rest), None)
+            self.at_rest.pop(first, _do_nothing)()  # if it is gone, another thread does it
 
     # In -----------------------------------------------------------------------------------
 
@@ -555,6 +554,10 @@ class Seam:
             owner[info.state.id] = index
             moves[index][1].append(info.state.id)
         return [(tuple(exited), tuple(entered)) for exited, entered in moves]
+
+
+def _do_nothing() -> None:
+    """Do nothing."""
 
 
 def _make_hosts_loop() -> None:

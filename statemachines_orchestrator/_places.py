@@ -7,7 +7,6 @@ where its topics have the name of the field before them, and on that of the hold
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator.records import Settled, next_seq
@@ -131,16 +130,17 @@ class Place:
 
     def settled(self, reactions: int, failures: int) -> None:
         """Announce that a cascade has come to rest, in which the orchestrator announced."""
-        settled = partial(
-            Settled,
-            seq=next_seq(),
-            cause=None,
-            path=self.path,
-            keys=self.keys,
-            reactions=reactions,
-            failures=failures,
-        )
-        self.bus.publish((SETTLED,), self.owner, settled)
+        seq = next_seq()
+        for signal in self.bus.heard(SETTLED):
+            record = Settled(
+                seq=seq,
+                cause=None,
+                path=self.path,
+                keys=self.keys,
+                reactions=reactions,
+                failures=failures,
+            )
+            signal.send(self.owner, record=record)
 
     def is_asked_for(self, kind: str) -> bool:
         """Whether somebody, here or outward, ever asked for topics of a kind."""
