@@ -2,6 +2,7 @@
 
 An orchestrator is an attrs class whose fields are state machines:
 direct calls act now, reactions act next.
+A field may also hold a fleet of machines, or another orchestrator.
 
     orchestrator    the base class
     fleets          many machines of one kind in one field

@@ -96,8 +96,11 @@ def may_set(orchestrator: Any, name: str, value: Any) -> bool:
     if BUS not in vars(orchestrator):
         return False
     declaration = orchestrator.__declaration__
-    if getattr(orchestrator, name, None) is not None:
-        raise MachineFieldIsSetError(declaration.where, name)
+    held = getattr(orchestrator, name, None)
+    if value is held and isinstance(held, Fleet):  # `shop.items |= ...` sets what it is
+        return False
+    if held is not None:
+        raise MachineFieldIsSetError(declaration.where, name, isinstance(held, Fleet))
     if value is None:
         return False
     _Check(orchestrator, declaration).field(name, value)
@@ -141,7 +144,8 @@ class _Check:
             raise WrongMachineError(self.where, name, text, repr(value))
         if value.holder is not None:
             owner = value.holder
-            raise MachineIsTakenError(self.where, name, repr(owner), owner.orchestrator_name)
+            injected = owner.orchestrator_name
+            raise MachineIsTakenError(self.where, name, repr(owner), injected, "fleet")
         self._alone(name, value)
         for key, member in members_in(value):
             self.member(name, f"{name}[{key!r}]", member)
@@ -170,7 +174,7 @@ class _Check:
 
     def _refuse_second_place(self, name: str, same: str) -> None:
         problem = f"the machine stands in {same} too"
-        fix = "Give each field a machine of its own"
+        fix = "Give each field and each key a machine of its own"
         raise DeclarationError(f"{self.where}.{name}", problem, fix)
 
     def _orchestrator(self, name: str, inner: Any) -> None:
@@ -187,7 +191,8 @@ class _Check:
             raise DeclarationError(f"{self.where}.{name}", problem, "Give it another one")
         if place.holder is not None:
             holder = place.holder.owner
-            raise MachineIsTakenError(self.where, name, repr(holder), holder.orchestrator_name)
+            injected = holder.orchestrator_name
+            raise MachineIsTakenError(self.where, name, repr(holder), injected, "orchestrator")
         for machine in _all_of(inner):
             for other in seam_of(machine).publishers:
                 for injected in self.names if place not in other.place.holders() else ():
@@ -296,9 +301,10 @@ def _detach(place: Place, member: Any) -> None:
     if is_orchestrator(member):
         _release(place, member)
         return
-    publisher = _publisher_of(place, member)
-    place.leaving[publisher] = None
-    seam_of(member).remove(publisher)
+    seam, publisher = seam_of(member), _publisher_of(place, member)
+    if publisher is not None:  # else another thread has taken it out
+        place.leaving[publisher] = None
+        seam.remove(publisher)
 
 
 def _publisher_of(place: Place, machine: Any) -> Any:

@@ -166,7 +166,8 @@ class Cascade:
 
     def fail(self, turn: Turn, error: Exception) -> None:
         """Keep a turn's exception for the end, and announce it."""
-        self.keep(turn.label, turn.record, error)
+        for label, part in turn.parts_of(error):
+            self.keep(label, turn.record, part)
         turn.failed(error)
 
     def keep(self, label: str, record: Any, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""What an orchestrator class declares: its options, its machine fields, its reactions."""
+"""What an orchestrator class declares: its options, its fields, its signals, its reactions."""
 
 from __future__ import annotations
 
@@ -234,6 +234,12 @@ def _signals_of(cls: type) -> dict[str, DomainSignal]:
     for klass in reversed(cls.__mro__):
         for name, value in vars(klass).items():
             if isinstance(value, DomainSignal):
+                if value.name != name:
+                    raise DeclarationError(
+                        f"{klass.__module__}.{klass.__qualname__}.{name}",
+                        f"this signal of the domain is called {value.name!r} already",
+                        "Declare another one: domain_signal(...)",
+                    )
                 found[name] = value
             elif name in found:
                 where = f"{klass.__module__}.{klass.__qualname__}"

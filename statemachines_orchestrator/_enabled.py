@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["enabled_events"]
 
-_OF_HOST = ("done.state.", "done.invoke.", "error.execution")
+_NOT_FOR_USERS = ("done.state.", "done.invoke.", "error.execution")
 """How the events begin that are for the host to send."""
 
 
@@ -67,7 +67,7 @@ def _asked(machine: Any, event: str | None) -> Iterator[tuple[str, Any]]:
                 if event is not None:
                     if _takes(declared, event):
                         yield event, transition
-                elif not canonical(declared).startswith(_OF_HOST) and "*" not in declared:
+                elif not canonical(declared).startswith(_NOT_FOR_USERS) and "*" not in declared:
                     yield str(declared).partition(" ")[0], transition
 
 

@@ -5,6 +5,7 @@ The host rebuilds the engine when a machine is copied or unpickled, so a copy is
 
     in          engine.put              every event gets a `Payload`: `orc`, its cascade, its cause
     at rest     engine.processing_loop  a call begins here and has come to rest when it returns
+    ignored     3.x engine.select_transitions, 2.x engine._trigger; events dropped at the end
     committed   3.x engine.microstep, when engine._enter_states has returned in it
                 2.x the callback registry's call for the key of `after`
 
@@ -62,7 +63,7 @@ _SEAMS_3 = (
     "_invoke_manager.mark_for_invoke _invoke_manager._active"
 )
 _SEAMS = f"put processing_loop _processing {_SEAMS_3 if HOST_IS_3 else _SEAMS_2}"
-"""Every name that is used here of an engine."""
+"""Every name that an engine must have; for those of some versions it is asked where it is used."""
 _HOSTS = {
     "put": "host_put",
     "processing_loop": "host_loop",

@@ -26,7 +26,7 @@ def values_of(owner: Any, declaration: Any = None) -> dict[str, Any]:
 
 def members_in(value: Any) -> Iterator[tuple[Hashable, Any]]:
     """Yield what stands in one field: what it holds itself, or a fleet's members by key."""
-    fleet = value
+    fleet = value  # what the type checkers do not narrow to a fleet of unknown things
     if isinstance(value, Fleet):
         yield from list(fleet.items())
     elif value is not None:

@@ -180,6 +180,14 @@ def _join(topics: Topics, reaction: Reaction) -> JoinPlan:
 def _term(topics: Topics, reaction: Reaction, asked: Asked) -> Term:
     states: dict[tuple[str, ...], frozenset[str]] = {}
     for written in asked.states:
+        field, _, state = written.partition(".")
+        given = state[len(field) + 1 :]
+        if asked.quantifier is not None and state == f"{field}.{given}":
+            raise NotAReactionError(
+                reaction.where,
+                f"{asked.quantifier}() was given {state!r}",
+                f"The field is named already: {field}={asked.quantifier}({given!r})",
+            )
         path = topics.state(written, reaction.where)
         *names, state = path.split(".")
         fleets = [name for name in _prefixes(names) if topics.is_fleet(name)]

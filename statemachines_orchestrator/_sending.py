@@ -90,11 +90,14 @@ class Address:
     """What a topic or a bound event names in one orchestrator."""
 
     topic: str
+    """The topic in its canonical spelling."""
     owner: Any
     machine: Any = None
     """The machine of a bound event."""
     name: str = ""
     """The name of that machine."""
+    spelled: str = ""
+    """The topic as it was given: python-statemachine declares `error_x` in another spelling."""
 
     @property
     def event(self) -> str:
@@ -106,7 +109,7 @@ class Address:
         if self.machine is not None:
             yield Target((self.name,), self.name, self.machine, self.event)
         else:
-            yield from _below(self.owner, self.topic, (), "")
+            yield from _below(self.owner, self.spelled or self.topic, (), "")
 
     @property
     def is_many(self) -> bool:
@@ -127,7 +130,7 @@ class Address:
     def send(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, if_enabled: bool = False
     ) -> Any:
-        """Send the event, and return its result, or those of all members by `(name, key)`.
+        """Send the event, and return its result, or those of all members by their paths.
 
         Raises what the event raises; for several members `ReactionErrors`, after all of them.
         """
@@ -137,10 +140,8 @@ class Address:
             return target.send(args, kwargs, if_enabled=if_enabled)
         if if_enabled:
             return None
-        raise UnknownTopicError(self.owner.__declaration__.where, self.topic, _EMPTY)
-
-
-_EMPTY = "its field holds no machine yet"
+        problem = f"{self.topic.rpartition('.')[0]!r} holds no machine yet"
+        raise UnknownTopicError(self.owner.__declaration__.where, self.topic, problem)
 
 
 def _below(owner: Any, topic: str, path: tuple[Any, ...], prefix: str) -> Iterator[Target]:
@@ -178,13 +179,13 @@ def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address:
             problem = f"its machine is none of {owner!r}"
             raise UnknownTopicError(where, str(topic), problem)
         return Address(f"{levels[0].name}.{topic}", owner, machine, levels[0].name)
-    address = Address(owner.__declaration__.topics.event(topic, where, beside=beside), owner)
+    resolved = owner.__declaration__.topics.event(topic, where, beside=beside)
+    address = Address(resolved, owner, spelled=topic)
     if address.topic.endswith(f".{ANY}"):
         raise UnknownTopicError(where, topic, "it names no single event")
     if not address.is_many and not any(True for _ in address.targets()):
-        field = topic.partition(".")[0]
-        raise UnknownTopicError(where, topic, f"{field!r} holds no machine yet")
-    return Address(topic, owner)
+        raise UnknownTopicError(where, topic, f"{topic.rpartition('.')[0]!r} holds no machine yet")
+    return address
 
 
 def named(path: tuple[Any, ...]) -> Any:

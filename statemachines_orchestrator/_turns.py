@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from statemachines_orchestrator._engine import run_async_from_sync, withdraw
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._members import machines_below
-from statemachines_orchestrator.exceptions import AsyncReactionError, NotAReactionError
+from statemachines_orchestrator.exceptions import (
+    AsyncReactionError,
+    NotAReactionError,
+    ReactionErrors,
+)
 from statemachines_orchestrator.records import Abandoned, Failed, Finished, Started, next_seq
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ class Turn:
         self.place = place
         self.cascade: Any = None
         self.seq: Any = None
-        """The `seq` of its `Started`, `None` before."""
+        """The `seq` of its `Started`, `None` before; of what led to it, if it never starts."""
         self.parent: Turn | None = None
         """The turn that led to this one, kept only while a runaway is looked for."""
 
@@ -82,6 +86,10 @@ class Turn:
     def record(self) -> Record | None:
         """The record it reacts to, `None` for a post."""
         return None
+
+    def parts_of(self, error: Exception) -> list[tuple[str, Exception]]:
+        """Return whose failure it is: that of the turn, or of each of several machines."""
+        return [(self.label, error)]
 
     def allowed(self) -> bool:
         """Whether the turn's condition, if it has one, holds now."""
@@ -241,6 +249,12 @@ class ReactionTurn(Turn):
             raise NotAReactionError(where, "cond= gave an awaitable", "Make it answer at once")
         return bool(answer)
 
+    def parts_of(self, error: Exception) -> list[tuple[str, Exception]]:
+        """Return whose failure it is: of a route to several machines, each with its own."""
+        if self.plan.route is None or not isinstance(error, ReactionErrors):
+            return super().parts_of(error)
+        return [(f"{self.label}, {one.reaction}", one.exception) for one in error.failures]
+
     def call(self) -> Any:
         """Run the reaction."""
         return self.plan.call(self.owner, self.record)
@@ -300,6 +314,12 @@ class Post(Turn):
     def must_be_awaited(self) -> bool:
         """Whether the machine, or one of them, is async."""
         return self.address.must_be_awaited
+
+    def parts_of(self, error: Exception) -> list[tuple[str, Exception]]:
+        """Return whose failure it is: of a post to several machines, each with its own."""
+        if not isinstance(error, ReactionErrors):
+            return super().parts_of(error)
+        return [(one.reaction, one.exception) for one in error.failures]
 
     def call(self) -> Any:
         """Send the event."""

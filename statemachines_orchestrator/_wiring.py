@@ -1,4 +1,4 @@
-"""The wiring of an orchestrator class: every reaction, join and route as a frozen value."""
+"""The wiring of a class as frozen values, and what is subscribed to one instance beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._plans import Plan, condition_of, resolved_topic
 from statemachines_orchestrator._turns import Subscription
 from statemachines_orchestrator.exceptions import DeclarationError, NotAReactionError
-from statemachines_orchestrator.reactions import Asked, Reaction, place
+from statemachines_orchestrator.reactions import Asked, Reaction, check_condition, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,8 @@ class Wire:
     reaction: str
     """The name of the method or of the route."""
     targets: tuple[str, ...]
-    """The topics that a route declares to send; empty for a method, whose body decides."""
+    """The topics that a route declares to send, of a bound event its class and name;
+    empty for a method, whose body decides."""
     where: str
     """Where it stands in the user's source: `module.qualname (file, line)`."""
     kind: str
@@ -49,8 +50,9 @@ def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
     """Return everything that decorators and routes of a class declare, in their order.
 
     The order is that in which the reactions of one signal run: base class before subclass,
-    then that of the source. A reaction has a row for each of its topics.
-    What `subscribe` added to an instance is not in it.
+    then that of the source. A reaction has a row for each of its topics, a join has one.
+    What `subscribe` added to an instance is not in it, nor what orchestrators below declare:
+    ask for the wiring of their class.
     Raises `DeclarationError` for a class whose annotations only its first instance resolves.
     """
     cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
@@ -94,20 +96,19 @@ def subscribe(
 
     `function` may be any callable, `def` or `async def`. It asks for its parameters by name, as a
     method does, and for the orchestrator by `self` or by its name (`orc`).
+    `topic` is as in `@on`; states are `"enter:machine.state"` and `"exit:machine.state"`.
     Its turns come after those of the reactions that were there before, and obey their rules.
     Removing it leaves the turns that are queued already. A copy of the orchestrator is without it.
 
     Raises `UnknownTopicError` if `topic` is none of the orchestrator, and `NotAReactionError` if
-    the function or `cond` cannot be called.
+    the function cannot be called, the topic is for observers, or `cond` cannot be asked.
     """
     cls = type(orchestrator)
     name = getattr(function, "__name__", type(function).__name__)
     where = f"subscribe({cls.__name__}, {topic!r}, {name})"
     if not callable(function):
         raise NotAReactionError(where, f"{function!r} cannot be called", "Give it a function")
-    if not (cond is None or callable(cond) or isinstance(cond, str)):
-        problem = f"cond={cond!r} is neither callable nor the name of a method or attribute"
-        raise NotAReactionError(where, problem, "Give it one of these, or leave it away")
+    check_condition(cond, where)
     at = place(function) if isfunction(function) else where
     reaction = Reaction("on", (topic,), (), cond, at)
     bus = orchestrator.bus

@@ -85,6 +85,7 @@ class AnnotationIsNotAStateMachineError(OrchestratorError, TypeError):
             f"{self.where}.{self.field} is annotated with {self.annotation}, which is no state "
             f"machine class. For plain data give it a value or a field: "
             f"{self.field}: {self.annotation} = attrs.field()."
+            + (f" For many machines: {self.field}: Fleet[...]." if "[" in self.annotation else "")
         )
 
 
@@ -104,7 +105,7 @@ class UnexpectedAnnotationTypeError(OrchestratorError, TypeError):
         return (
             f"{self.where}.{self.field} is annotated with {self.annotation}, which is no type. "
             "Annotate it with a state machine class, Optional[...] of one, a union of several, "
-            "or a string of these."
+            "a Fleet[...] of one, an orchestrator class, or a string of these."
         )
 
 
@@ -123,7 +124,7 @@ class DeclarationError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class NameClashError(OrchestratorError, TypeError):
-    """A field or a reaction has a name that is taken: by the surface, an option, the other."""
+    """A field, a reaction or a signal has a name that is taken: by the surface, an option, ...."""
 
     where: str
     name: str
@@ -137,7 +138,11 @@ class NameClashError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class NotAReactionError(OrchestratorError, TypeError):
-    """A decorator was given something that cannot be subscribed, or nothing to subscribe to."""
+    """A decorator, `send` or `subscribe` was given something that it cannot use.
+
+    Nothing to subscribe, or to subscribe to; a target that is no event; a condition that cannot
+    be asked; a join of a fleet that does not say of how many members.
+    """
 
     where: str
     problem: str
@@ -150,10 +155,10 @@ class NotAReactionError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class UnknownTopicError(OrchestratorError, LookupError):
-    """A topic names no machine, event, state or reaction of the orchestrator.
+    """A topic names no machine, event, state, signal or reaction of the orchestrator.
 
-    Raised when the class is defined for a topic in a decorator,
-    and at the call for `bus.signal`, `post` and `asend`.
+    Raised when the class is defined for a topic in a decorator and for the target of a route,
+    and at the call for `bus.signal`, `post`, `asend`, `broadcast`, `publish` and `subscribe`.
     """
 
     where: str
@@ -177,7 +182,7 @@ class UnknownTopicError(OrchestratorError, LookupError):
 
 @attrs.define(slots=False)
 class WrongMachineError(OrchestratorError, TypeError):
-    """A machine field was given something else than a machine of its class."""
+    """A field or a fleet was given something else than what it is declared to hold."""
 
     where: str
     field: str
@@ -186,6 +191,11 @@ class WrongMachineError(OrchestratorError, TypeError):
 
     def __str__(self) -> str:
         """Say what the field takes and what it was given."""
+        if self.expected.startswith("Fleet"):
+            return (
+                f"{self.where}.{self.field} takes a {self.expected}, and was given {self.given}. "
+                "Give it Fleet({key: machine})."
+            )
         return (
             f"{self.where}.{self.field} takes a machine of class {self.expected}, and was "
             f"given {self.given}. Give it an instance of its class."
@@ -194,15 +204,22 @@ class WrongMachineError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class MachineIsTakenError(OrchestratorError, ValueError):
-    """A machine belongs to one orchestrator, under one name."""
+    """A machine belongs to one orchestrator under one name; a fleet or an orchestrator to one."""
 
     where: str
     field: str
     holder: str
     orchestrator_name: str
+    kind: str = "machine"
+    """`machine`, `fleet` or `orchestrator`: what was given."""
 
     def __str__(self) -> str:
-        """Say who holds the machine, and the two ways out."""
+        """Say who holds it, and the two ways out."""
+        if self.kind != "machine":
+            return (
+                f"{self.where}.{self.field}: the {self.kind} is held by {self.holder} already. "
+                "Take it out there first, or give this one another."
+            )
         return (
             f"{self.where}.{self.field}: the machine already belongs to {self.holder}, which is "
             f"its {self.orchestrator_name!r}. Give each orchestrator a machine of its own, or give "
@@ -212,7 +229,7 @@ class MachineIsTakenError(OrchestratorError, ValueError):
 
 @attrs.define(slots=False)
 class MachineIsBusyError(OrchestratorError, RuntimeError):
-    """A machine in mid-step cannot be attached."""
+    """A machine in mid-step cannot be attached, nor one that has not left its fleet yet."""
 
     where: str
     field: str
@@ -221,7 +238,8 @@ class MachineIsBusyError(OrchestratorError, RuntimeError):
         """Say what is wrong, and when to do it."""
         return (
             f"{self.where}.{self.field}: the machine is in mid-step. Build the orchestrator before "
-            "the event is sent, or after it was taken; not in a callback of the machine."
+            "the event is sent, or after it was taken; not in a callback of the machine. A member "
+            "of a fleet is put in, and put back, when it is at rest."
         )
 
 
@@ -238,9 +256,14 @@ class StateFieldIsNotUniqueError(OrchestratorError, ValueError):
         """Name both fields, and the fix."""
         return (
             f"{self.where}: {self.other} and {self.field} share a model and its state_field "
-            f"{self.state_field!r}: each would overwrite the other's state. Give one another: "
-            f"{self.field}=...(model, state_field='{self.field}_state')."
+            f"{self.state_field!r}: each would overwrite the other's state. {self._fix}."
         )
+
+    @property
+    def _fix(self) -> str:
+        if not self.field.isidentifier():
+            return "Give each member a model of its own"
+        return f"Give one another: {self.field}=...(model, state_field='{self.field}_state')"
 
 
 @attrs.define(slots=False)
@@ -264,9 +287,16 @@ class MachineFieldIsSetError(OrchestratorError, AttributeError):
 
     where: str
     field: str
+    is_fleet: bool = False
 
     def __str__(self) -> str:
         """Say that the field is set, and the way out."""
+        if self.is_fleet:
+            return (
+                f"{self.where}.{self.field} is set already, and a machine field is set once. Put "
+                f"machines into the fleet, and take them out: {self.field}[key] = machine, "
+                f"del {self.field}[key], {self.field}.update(...)."
+            )
         return (
             f"{self.where}.{self.field} is set already, and a machine field is set once. "
             "Build a new orchestrator for another machine."
@@ -352,12 +382,14 @@ class RunawayCascadeError(OrchestratorError, RuntimeError):
 
 @attrs.frozen
 class Failure:
-    """One reaction, posted event, observer, or event left in a queue, that raised."""
+    """One reaction, posted event, observer, or event of one of several machines, that raised."""
 
     reaction: str
-    """Its name: `Shop.capture`, the posted topic, the name of the observer."""
+    """Its name: `Shop.capture`, the posted topic, the name of the observer;
+    of what was sent to several machines the path to the one that raised: `items.apple.pack`."""
     cause: Record | None
-    """The record it reacted to, `None` for a post and for an event left in a queue."""
+    """The record it reacted to; `None` for a post, a broadcast, an event left in a queue,
+    and a join whose members only came or went."""
     exception: Exception
     """What it raised, with its own type and traceback."""
 
@@ -368,6 +400,8 @@ class ReactionErrors(OrchestratorError, ExceptionGroup[Exception]):  # noqa: N81
     An `ExceptionGroup`, always, for one failure or many, in the order in which they failed.
     Each exception in it carries a note that names the reaction and its cause.
     Raised after everything else of the cascade has run. Do not retry the call: it was taken.
+    From `broadcast`, and from `asend` to a fleet: these machines raised, the others have the
+    event, and `result` has what they returned.
     """
 
     result: Any
@@ -424,8 +458,8 @@ def told(name: str, record: Any) -> str:
     if record is None:
         return name
     what = getattr(record, "event", None) or getattr(record, "name", None)
-    machine = getattr(record, "machine_name", None)
-    topic = ".".join(part for part in (machine, what) if part) or type(record).__name__.lower()
+    topic = ".".join(str(part) for part in (*record.path, what) if part)
+    topic = topic or type(record).__name__.lower()
     source = getattr(record, "source", None)
     if source is None:
         return f"{name}, in reaction to {topic}"

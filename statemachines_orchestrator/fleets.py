@@ -50,10 +50,13 @@ class Fleet(MutableMapping[Key, Member]):
     A member that is taken out in mid-step leaves when it is at rest: that step is announced.
 
     Putting in, taking out, and finding a key cost the same however many members there are.
+    A new member under a known key takes the place of the old one, which is detached.
     Putting in raises what an orchestrator's constructor raises for a machine: `WrongMachineError`,
-    `MachineIsTakenError`, `MachineIsBusyError`, `StateFieldIsNotUniqueError`; then nothing is
-    changed. Where a join asks for the fleet, both are moves: outside of a cascade they open one,
-    run what follows, and raise `ReactionErrors` for what fails in it.
+    `MachineIsTakenError`, `MachineIsBusyError`, `StateFieldIsNotUniqueError`, `DeclarationError`
+    (a machine under two keys, an orchestrator that would hold itself), `UnsupportedHostError`;
+    then nothing is changed.
+    Where a join asks for the fleet, both are moves: outside of a cascade they open one, run what
+    follows, and raise `ReactionErrors` for what fails in it; the move itself is done.
     A fleet that no orchestrator holds is an ordinary mapping.
     """
 
@@ -120,6 +123,7 @@ class Fleet(MutableMapping[Key, Member]):
     def key_of(self, member: Member) -> Key:
         """Return the key under which a member stands, whatever the size of the fleet.
 
+        A fleet that no orchestrator holds is searched.
         Also of one that was taken out in mid-step, as long as it has not left.
         Raises `NotAMemberError`, a `LookupError`, if it is none.
         """

@@ -57,8 +57,8 @@ __all__ = ["Orchestrator"]
 class Orchestrator:
     """The base class of orchestrators.
 
-    A subclass is an attrs class by itself. Its annotated fields are state machines;
-    with a value or an `attrs.field()` they may be any data.
+    A subclass is an attrs class by itself. Its annotated fields are state machines, fleets of
+    them (`Fleet`) or other orchestrators; with a value or an `attrs.field()` they may be any data.
 
         class Shop(Orchestrator):
             order: Order
@@ -185,6 +185,7 @@ class Orchestrator:
         to every member, in order, whatever the others raise.
         In a cascade it returns `None` at once; outside of one it opens one and runs it to rest.
         An event that is refused is a failure of the cascade (`ReactionErrors`).
+        A signal of the domain is published, not posted.
 
         Raises `UnknownTopicError` if `topic` is no event of the orchestrator, and
         `AsyncReactionError` outside of a cascade for an async machine in a running event loop.
@@ -199,7 +200,7 @@ class Orchestrator:
 
         `topic` is `"machine.event"`, a bound event, or a signal of the domain, which is published.
         Returns the event's result; of a fleet, to all of whose members it goes, the results by
-        `(name, key)`. Inside a cascade it is an ordinary nested call.
+        the path of names and keys, `(name, key)`. Inside a cascade it is an ordinary nested call.
         Raises what the machine's event raises, or `ReactionErrors` for what failed after it;
         `UnknownTopicError`, at once, if `topic` is none of the orchestrator.
         """
@@ -207,8 +208,8 @@ class Orchestrator:
         if topic in signals:
             place = self.__place
             if args:
-                message = f"a signal of the domain has no positional arguments, and {topic} got"
-                raise TypeError(message, *args)
+                message = f"{topic} is a signal, with keyword arguments only; it was given {args}"
+                raise TypeError(message)
             return _calls.to_rest_async(_calls.Call(), lambda: publish(place, str(topic), kwargs))
         address = address_of(self, topic, beside=signals)
         return _calls.to_rest_async(_calls.Call(), lambda: address.send(args, kwargs))
@@ -223,8 +224,9 @@ class Orchestrator:
         A machine in mid-step, in whose callback this is called, gets it as the first thing when
         the cascade is at rest.
 
-        Returns what the machines returned, by field name or by `(name, key)`; where one of them
-        is async, in a running event loop, that must be awaited.
+        Returns what the machines returned, by field name, or else by the path of names and keys,
+        `(name, key)`; those that would refuse it are left out. Where one of them is async, in a
+        running event loop, this must be awaited.
         Raises `ReactionErrors` for what the machines raised, after all have the event, and
         `UnknownTopicError`, with the nearest, if no machine declares the event.
         """
@@ -233,7 +235,8 @@ class Orchestrator:
     def publish(self, signal: str, /, **kwargs: Any) -> None:
         """Publish a signal of the domain, declared by `low_stock = domain_signal(...)`.
 
-        Its reactions are queued; outside of a cascade one is opened and run to rest.
+        Its reactions are queued; outside of a cascade one is opened and run to rest, and
+        `ReactionErrors` raised for what fails in it.
         Raises `UnknownTopicError`, with the nearest, if no such signal is declared.
         """
         place = self.__place
@@ -248,7 +251,8 @@ class Orchestrator:
     def enabled_events(self) -> Any:
         """Return, for each machine, the events that it would take now.
 
-        By field name or by `(name, key)`, as `broadcast` has it; a tuple of event names each.
+        By field name, or else by the path of names and keys, as `broadcast` has it; a tuple of
+        event names each.
         The guards are asked without arguments, the validators are not; a guard that raises
         counts as yes. What python-statemachine sends itself (`done.…`, `error.…`) is left out.
         Where a machine is async, in a running event loop, the answer must be awaited.

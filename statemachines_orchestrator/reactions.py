@@ -1,7 +1,8 @@
 """The decorators that subscribe methods, and the frozen values that they leave behind.
 
-`on`, `on_enter` and `on_exit` subscribe to what one machine does, `when` to what several are in
-together. Each decorates a method, or sends events in the place of one: `on(...).send(...)`.
+`on`, `on_enter` and `on_exit` subscribe to what is published, `when` to the states that several
+machines are in together. Each decorates a method, or sends events in the place of one:
+`on(...).send(...)`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "Route",
     "Subscriber",
     "at_least",
+    "check_condition",
     "every",
     "none",
     "on",
@@ -62,7 +64,7 @@ SURFACE = (
     "post",
     "publish",
 )
-"""The names that every orchestrator has, and that no field or reaction may take."""
+"""The names that every orchestrator has, and that no field, reaction or signal may take."""
 
 RESERVED_NAMES = (
     *HOST_NAMES,
@@ -221,7 +223,8 @@ class Subscriber:
         With `if_enabled=True` a target is skipped that would refuse the event when its turn comes:
         its guards are asked with these arguments, its validators are not.
 
-        A target that raises keeps the event from no other one. The rules of order, of overriding
+        A target that raises keeps the event from no other one. A signal of the domain is
+        published, not sent. The rules of order, of overriding
         and of `removed` are those of a method.
         Raises `NotAReactionError` at once if a target is none, and `UnknownTopicError` when the
         class is defined if it has no such machine or event.
@@ -254,8 +257,9 @@ def on(*topics: str, cond: Condition = None, **members: EventMember) -> Subscrib
     The method may be `async def`; an awaitable that it returns is awaited.
     The method itself stays what it was, and can be called and tested alone.
 
-    Raises `NotAReactionError` at once if there is nothing to subscribe or to subscribe to,
-    and `UnknownTopicError` when the class is defined if it has no such machine or event.
+    Raises `NotAReactionError` at once if there is nothing to subscribe or to subscribe to, and
+    when the class is defined for a topic of observers and a `cond` that cannot be asked;
+    `UnknownTopicError` then if it has no such machine, event or signal.
     """
     return _subscriber("on", topics, members, cond)
 
@@ -295,13 +299,16 @@ def when(
     count. All joins that turn true at one rest are queued, in the order of declaration, before
     any of them runs, and the cascade goes on.
     `cond` is asked then, and not again: a no spends the turn.
-    `record` is the last transition of one of its machines, `None` if only members came or went.
+    `record` is the last transition of one of its machines, and the method may ask for what a
+    reaction to that may ask for. If only members came or went it is `None`, and there is nothing
+    more: give these parameters defaults.
 
-    Raises as `on` does.
+    Raises as `on` does; when the class is defined also `NotAReactionError`, for a fleet without
+    a quantifier, a quantifier without a fleet, and a fleet inside of another.
     """
     called_at = _caller(2)
     asked: list[Asked] = []
-    _check_condition(cond, called_at)
+    check_condition(cond, called_at)
     for argument in states:
         alternatives = _several(argument)
         _check_topics("when", alternatives, called_at)
@@ -356,16 +363,12 @@ def _subscriber(
     kind: str, topics: tuple[Any, ...], members: Mapping[str, Any], cond: Any
 ) -> Subscriber:
     called_at = _caller(3)
-    if len(topics) == 1 and callable(topics[0]) and not isinstance(topics[0], str):
-        raise NotAReactionError(
-            place(topics[0]), f"@{kind} without a topic", f'Write @{kind}("machine.member")'
-        )
-    _check_condition(cond, called_at)
+    check_condition(cond, called_at)
+    _check_topics(kind, topics, called_at)
     if not topics and not any(value != () for value in members.values()):
         raise NotAReactionError(
             called_at, f"@{kind}() names no topic", f'Write @{kind}("machine.member")'
         )
-    _check_topics(kind, topics, called_at)
     pairs = tuple(
         (field, _member_id(kind, field, member, called_at))
         for field, value in members.items()
@@ -374,7 +377,8 @@ def _subscriber(
     return Subscriber(Reaction(kind, topics, pairs, cond, called_at))
 
 
-def _check_condition(cond: Any, called_at: str) -> None:
+def check_condition(cond: Any, called_at: str) -> None:
+    """Raise `NotAReactionError` if a condition is none."""
     if not (cond is None or callable(cond) or isinstance(cond, str)) or isinstance(cond, Event):
         raise NotAReactionError(
             called_at,
@@ -384,6 +388,10 @@ def _check_condition(cond: Any, called_at: str) -> None:
 
 
 def _check_topics(kind: str, topics: tuple[Any, ...], called_at: str) -> None:
+    if len(topics) == 1 and callable(topics[0]) and not isinstance(topics[0], str):
+        raise NotAReactionError(
+            place(topics[0]), f"@{kind} without a topic", f'Write @{kind}("machine.member")'
+        )
     for topic in topics:
         if not isinstance(topic, str) or isinstance(topic, Event):
             raise NotAReactionError(
@@ -404,9 +412,12 @@ def _member_id(kind: str, field: str, member: Any, called_at: str) -> str:
         return str(member.id)
     wanted = "an event" if kind == "on" else "a state"
     what = f"@{kind}({field}=...)" if field else f"{kind}()"
-    raise NotAReactionError(
-        called_at, f"{what} was given {member!r}", f"Give it {wanted} or its id"
-    )
+    fix = f"Give it {wanted} or its id"
+    if isinstance(member, (list, set, frozenset)):
+        fix = "Give it several in a tuple: (..., ...)"
+    elif isinstance(member, Quantified) or member in (every, some, none, at_least):
+        fix = "every() and its kin are called with states, stand alone, and only in @when"
+    raise NotAReactionError(called_at, f"{what} was given {member!r}", fix)
 
 
 def place(function: Any) -> str:

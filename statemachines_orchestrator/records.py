@@ -185,7 +185,11 @@ class Published(Record):
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)
 class Started(Record):
-    """A reaction's or a posted event's turn began. Its cause is the record it reacts to."""
+    """A reaction's or a posted event's turn began.
+
+    Its cause is the record it reacts to; of a post the turn or step that posted it; of a join
+    what moved last.
+    """
 
     name: str
     """The name of the reaction, or the posted topic."""
@@ -207,8 +211,8 @@ class Finished(Record):
 class Failed(Record):
     """A reaction, a posted event or an observer raised.
 
-    The cause is the turn's `Started`; for a turn that was refused before it began, the record
-    that it reacts to; for an observer, the record that it was called with.
+    The cause is the turn's `Started`; for a turn that was refused before it began, and for a join
+    whose `cond` raised, the record that it reacts to; for an observer, the one it was called with.
     """
 
     name: str
@@ -233,6 +237,7 @@ class Settled(Record):
     """A cascade came to rest."""
 
     reactions: int
-    """How many turns had come until then: of reactions, even if `cond` said no, and of posts."""
+    """How many turns had come until then: of reactions, even if `cond` said no, and of posts.
+    A join whose `cond` said no has none."""
     failures: int
     """How many of its reactions, posts and observers had failed until then."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from statemachines_orchestrator.exceptions import DeclarationError
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -24,14 +22,8 @@ class DomainSignal:
         self.__doc__ = meaning
         self.name: str | None = None
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        if self.name not in (None, name):
-            raise DeclarationError(
-                f"{owner.__module__}.{owner.__qualname__}.{name}",
-                f"this signal of the domain is called {self.name!r} already",
-                "Declare another one: domain_signal(...)",
-            )
-        self.name = name
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self.name = self.name or name
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
@@ -49,7 +41,9 @@ def domain_signal(meaning: str = "") -> DomainSignal:
 
         low_stock = domain_signal("an item runs out")
 
-    `orc.publish("low_stock", sku=…)` announces it, `@on("low_stock")` reacts to it with its
-    keyword arguments, and on an instance `shop.low_stock` is its blinker signal.
+    `orc.publish("low_stock", sku=…)` announces it, from a callback or from outside, where it
+    opens a cascade. Observers hear of it at once, reactions (`@on("low_stock")`) next, with its
+    keyword arguments; those of a holder under the name of the field (`shops.low_stock`).
+    On an instance `shop.low_stock` is its blinker signal. `meaning` becomes its docstring.
     """
     return DomainSignal(meaning)

@@ -220,23 +220,31 @@ class Topics:
     def _find(self, path: str, what: What) -> str | _Unknown:
         """Return a path in its canonical spelling, or why there is none."""
         field, dot, member = path.partition(".")
-        if what == "topic" and path in self.signals:
-            return path
+        if path in self.signals and what != "state":
+            problem = f"{path!r} is a signal of the domain; publish it: publish({path!r}, ...)"
+            return path if what == "topic" else _Unknown(problem, ())
         if field not in self.vocabularies:
             noun = "machine" if dot or what != "topic" else "machine or signal"
             return _Unknown(f"no {noun} is called {field!r}", self._known(what))
         vocabulary = self.vocabularies[field]
         if isinstance(vocabulary, Nest):
             return self._find_below(field, member, vocabulary, what)
-        noun = "state" if what == "state" else "event"
-        if not member:
-            problem = f"{field!r} is a machine, and the {noun} is missing"
-            return _Unknown(problem, self._known(what, field))
         if what != "state":
             member = canonical(member)
-        if vocabulary is None or vocabulary.has(member, what):
+        if member and (vocabulary is None or vocabulary.has(member, what)):
             return f"{field}.{member}"
-        return _Unknown(f"machine {field!r} has no {noun} {member!r}", self._known(what, field))
+        return _Unknown(self._no_member(field, member, vocabulary, what), self._known(what, field))
+
+    def _no_member(self, field: str, member: str, vocabulary: Any, what: What) -> str:
+        """Return what is wrong with a member of a machine, or of the machines of a fleet."""
+        noun = "state" if what == "state" else "event"
+        thing = "fleet" if field in self.fleets else "machine"
+        if not member:
+            return f"{field!r} is a {thing}, and the {noun} is missing"
+        key, _, event = member.partition(".")
+        if thing == "fleet" and vocabulary.has(event, what):
+            return _no_key(field, key, event)
+        return f"{thing} {field!r} has no {noun} {member!r}"
 
     def _find_below(self, field: str, member: str, nest: Nest, what: What) -> str | _Unknown:
         """Go on in the orchestrators that a field holds."""
@@ -250,6 +258,12 @@ class Topics:
             found = topics._find(member, what)  # noqa: SLF001 - it is of the same class
             if isinstance(found, str):
                 return f"{field}.{found}"
+        key, _, rest = member.partition(".")
+        if field in self.fleets and any(
+            isinstance(topics._find(rest, what), str)  # noqa: SLF001
+            for topics in nest.topics
+        ):
+            return _Unknown(_no_key(field, key, rest), ())
         problem = f"in {field!r} {found.problem}"
         return _Unknown(problem, tuple(f"{field}.{name}" for name in found.known))
 
@@ -289,6 +303,13 @@ class Topics:
         if what == "topic" and field is None:
             known.extend(sorted(self.signals))
         return tuple(known)
+
+
+def _no_key(field: str, key: str, rest: str) -> str:
+    return (
+        f"{field!r} is a fleet, and a topic names no key; what is for all members is "
+        f"'{field}.{rest}', for one of them send a bound event: post(....{field}[{key!r}].{rest})"
+    )
 
 
 def check_topic(where: str, topic: Any) -> str:

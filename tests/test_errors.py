@@ -155,7 +155,8 @@ def annotated_with_data() -> None:
     AnnotationIsNotAStateMachineError,
     TypeError,
     "HERE.Counter.counts is annotated with list[int], which is no state machine class. "
-    "For plain data give it a value or a field: counts: list[int] = attrs.field().",
+    "For plain data give it a value or a field: counts: list[int] = attrs.field(). "
+    "For many machines: counts: Fleet[...].",
     where="HERE.Counter",
     field="counts",
     annotation="list[int]",
@@ -174,7 +175,8 @@ def annotated_with_generic_data() -> None:
     UnexpectedAnnotationTypeError,
     TypeError,
     "HERE.Counter.order is annotated with 3, which is no type. Annotate it with a state machine "
-    "class, Optional[...] of one, a union of several, or a string of these.",
+    "class, Optional[...] of one, a union of several, "
+    "a Fleet[...] of one, an orchestrator class, or a string of these.",
     where="HERE.Counter",
     field="order",
     annotation="3",
@@ -501,6 +503,7 @@ def wrong_machine() -> None:
     field="order",
     holder="Shop(order=pending, payment=unpaid)",
     orchestrator_name="orc",
+    kind="machine",
 )
 def machine_of_another() -> None:
     shop = Shop(Order(), Payment())
@@ -511,7 +514,8 @@ def machine_of_another() -> None:
     MachineIsBusyError,
     RuntimeError,
     "HERE.Works.job: the machine is in mid-step. Build the orchestrator before the event is sent, "
-    "or after it was taken; not in a callback of the machine.",
+    "or after it was taken; not in a callback of the machine. A member of a fleet is put in, "
+    "and put back, when it is at rest.",
     where="HERE.Works",
     field="job",
 )
@@ -554,6 +558,7 @@ def shared_state_field() -> None:
     "Build a new orchestrator for another machine.",
     where=f"{__name__}.Shop",
     field="order",
+    is_fleet=False,
 )
 def machine_set_twice() -> None:
     shop = Shop(Order(), Payment())

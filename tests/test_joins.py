@@ -1942,10 +1942,9 @@ untyped: Any = statemachines_orchestrator
         ),
         (
             lambda: untyped.when(items=(every("packed"), "lost")),
-            ["@when(items=...) was given", "a state"],
+            ["@when(items=...) was given", "stand alone"],
         ),
         (lambda: untyped.every(3), ["every() was given 3", "Give it a state or its id"]),
-        (lambda: untyped.when(lambda self: None), ["@when was given", NOTHING]),
         (lambda: when("order.shipped")(staticmethod(print)), ["is no function", "Put @when on"]),
         (lambda: when("order.shipped").send(), ["send() names no event", "Write .send("]),
     ],

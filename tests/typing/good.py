@@ -7,13 +7,33 @@ mypy and pyright check it strictly; `tests/test_typing.py` runs mypy.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, KeysView, Mapping
 from typing import Any, ClassVar, Optional
 
 import attrs
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, ReactionErrors, on, on_enter, on_exit, removed
+from statemachines_orchestrator import (
+    Fleet,
+    NotAMemberError,
+    Orchestrator,
+    ReactionErrors,
+    Record,
+    Wire,
+    at_least,
+    domain_signal,
+    every,
+    none,
+    on,
+    on_enter,
+    on_exit,
+    removed,
+    some,
+    subscribe,
+    when,
+    wiring,
+)
+from statemachines_orchestrator.signals import DomainSignal
 
 if sys.version_info >= (3, 11):
     from typing import assert_type
@@ -37,6 +57,14 @@ class Payment(StateMachine):
     unpaid = State(initial=True)
     authorized = State(final=True)
     authorize = unpaid.to(authorized)
+
+
+class Item(StateMachine):
+    """A member of fleets."""
+
+    waiting = State(initial=True)
+    packed = State(final=True)
+    pack = waiting.to(packed)
 
 
 class Shop(Orchestrator):
@@ -206,3 +234,204 @@ except ReactionErrors as group:
         assert_type(failure.reaction, str)
         assert_type(failure.exception, Exception)
     assert_type(group.derive(group.exceptions), ReactionErrors)
+
+
+# Fleets
+class Store(Orchestrator, orchestrator_name="store"):
+    """Many machines of one kind in one field."""
+
+    order: Order
+    items: Fleet[str, Item] = attrs.field(factory=Fleet[str, Item])
+    shelves: Fleet[tuple[int, int], Item] = attrs.field(factory=Fleet[tuple[int, int], Item])
+
+    @on("items.pack")
+    def heard(self, key: str, machine: Item, record: Record) -> None:
+        """Ask for the member."""
+        assert_type(self.items[key], Item)
+        print(machine, record.seq)
+
+    def pack_all(self) -> list[str]:
+        """Go through the members."""
+        for item in self.items.values():
+            item.pack()
+        return [key for key, item in self.items.items() if item.packed.is_active]
+
+
+store = Store(Order(), Fleet({"a": Item()}))
+assert_type(store.items, Fleet[str, Item])
+assert_type(store.items["a"], Item)
+assert_type(store.items.get("b"), Item | None)
+assert_type(store.items.pop("a"), Item)
+assert_type(store.items.popitem(), tuple[str, Item])
+assert_type(store.items.key_of(Item()), str)
+assert_type(store.shelves.key_of(Item()), tuple[int, int])
+assert_type(store.items.keys(), KeysView[str])
+assert_type(iter(store.items), Iterator[str])
+assert_type(reversed(store.items), Iterator[str])
+assert_type(list(store.items), list[str])
+assert_type(list(store.items.values()), list[Item])
+assert_type(list(store.items.items()), list[tuple[str, Item]])
+assert_type([item for _key, item in store.items.items()], list[Item])
+assert_type(len(store.items), int)
+assert_type("a" in store.items, bool)
+assert_type(store.items.holder, Any)
+store.items["b"] = Item()
+store.items.update({"c": Item()}, d=Item())
+store.items |= {"e": Item()}
+store.shelves[1, 2] = Item()
+del store.items["b"]
+store.items.clear()
+assert_type(Fleet({"a": Item()}), Fleet[str, Item])
+assert_type(Fleet([(len(names), Item())]), Fleet[int, Item])
+of_orders: Fleet[str, Order] = Fleet()
+assert_type(Store(order=Order()), Store)
+assert_type(Store(order=Order(), items=Fleet({"a": Item()}), shelves=Fleet()), Store)
+
+try:
+    store.items.key_of(Item())
+except NotAMemberError as missing:
+    assert_type(missing, NotAMemberError)
+
+
+class Items(Fleet[str, Item]):
+    """A kind of fleet."""
+
+    def packed(self) -> list[str]:
+        """Return the keys of what is packed."""
+        return [key for key, item in self.items() if item.packed.is_active]
+
+
+# Orchestrators in fields and in fleets
+class Depot(Orchestrator, orchestrator_name="depot"):
+    """Orchestrators as members."""
+
+    store: Store
+    special: Items = attrs.field(factory=Items)
+    shop: Shop | None = None
+    stores: Fleet[str, Store] = attrs.field(factory=Fleet[str, Store])
+    spare: Store = attrs.field(factory=lambda: Store(Order()))
+
+    @on("store.order.process", "stores.items.pack")
+    @on_enter("shop.payment.authorized")
+    def heard(self) -> None:
+        """React to what happens below."""
+
+
+depot = Depot(store)
+assert_type(depot.store, Store)
+assert_type(depot.store.order, Order)
+assert_type(depot.store.items["a"], Item)
+assert_type(depot.special["a"], Item)
+assert_type(depot.special.packed(), list[str])
+assert_type(depot.shop, Shop | None)
+assert_type(depot.stores["north"].items["a"], Item)
+assert_type(depot.stores.key_of(store), str)
+depot.shop = shop
+depot.stores["south"] = Store(Order())
+assert_type(Depot(store=store, stores=Fleet({"a": store}), shop=shop, spare=store), Depot)
+
+
+# Joins
+class Joined(Store):
+    """Both spellings, with every quantifier."""
+
+    payment: Payment = attrs.field(factory=Payment)
+
+    @when("order.shipped", ("payment.authorized", "payment.unpaid"), cond="is_open")
+    def strings(self) -> int:
+        """Join by topics."""
+        return 1
+
+    @when(order=Order.shipped, payment=(Payment.authorized, "unpaid"), items=every(Item.packed))
+    def members(self, record: Record | None) -> str:
+        """Join by members."""
+        return str(record)
+
+    @when("order.shipped", items=some("packed", Item.waiting), cond=lambda: True)
+    @when(items=none("waiting"))
+    @when(items=at_least(3, "packed", Item.waiting))
+    async def stacked(self, *, limit: int = 3) -> int:
+        """Join by how many."""
+        return limit
+
+    def is_open(self) -> bool:
+        """Say whether the store is open."""
+        return True
+
+
+joined = Joined(Order())
+assert_type(joined.strings(), int)
+assert_type(joined.members(record=None), str)
+stacked: Coroutine[Any, Any, int] = joined.stacked(limit=4)
+strings: Callable[[Joined], int] = Joined.strings
+
+
+# Routes and signals of the domain
+class Routed(Store):
+    """Reactions without a body."""
+
+    payment: Payment = attrs.field(factory=Payment)
+
+    low_stock = domain_signal("an item runs out")
+
+    authorize = on("order.process").send("payment.authorize")
+    ship = on_enter(payment=Payment.authorized).send("order.ship", if_enabled=True, carrier="post")
+    pack = when(order=Order.shipped).send("items.pack", "payment.authorize")
+
+    @on("low_stock")
+    def reorder(self, sku: str) -> str:
+        """React to a signal of the domain."""
+        return sku
+
+
+class Careful(Routed):
+    """A route overridden by a method, another removed."""
+
+    ship = removed
+
+    def authorize(self) -> None:
+        """Override a route."""
+        self.payment.authorize()
+
+
+routed = Careful(Order())
+assert_type(routed.authorize(), None)
+assert_type(routed.reorder("a"), str)
+assert_type(Routed.low_stock, DomainSignal)
+routed.low_stock.connect(observe)
+assert_type(routed.low_stock.connect(observe)(Order(), record=None), int)
+assert_type(routed.low_stock.name, str)
+routed.publish("low_stock", sku="a")
+
+# Sending: by topic, and by bound event
+shop.post("order.process")
+shop.post(shop.order.process)
+shop.post(shop.order.process, 3, currency="EUR")
+depot.post("stores.items.pack")
+posted: Coroutine[Any, Any, Any] = shop.asend(shop.order.process, 3)
+published: Coroutine[Any, Any, Any] = routed.asend("low_stock", sku="a")
+assert_type(shop.broadcast("process", 3, currency="EUR"), Any)
+assert_type(shop.enabled_events(), Any)
+
+
+# Added to one instance, and read from a class
+def save(orc: Shop, record: Record) -> None:
+    """Save."""
+    print(orc, record)
+
+
+async def notify_later() -> None:
+    """Notify."""
+
+
+assert_type(subscribe(shop, "settled", save), Callable[[], None])
+assert_type(subscribe(shop, "order.process", notify_later, cond="is_open"), Callable[[], None])
+unsubscribe = subscribe(depot, "stores.items.pack", lambda: None, cond=lambda: True)
+unsubscribe()
+assert_type(wiring(Shop), tuple[Wire, ...])
+assert_type(wiring(shop), tuple[Wire, ...])
+for wire in wiring(Careful):
+    assert_type(wire.topic, str)
+    assert_type(wire.targets, tuple[str, ...])
+    assert_type(wire.cond, str | None)
+    assert_type(wire.if_enabled, bool)

@@ -10,7 +10,20 @@ from __future__ import annotations
 import attrs
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, on, on_enter
+from statemachines_orchestrator import (
+    Fleet,
+    Orchestrator,
+    at_least,
+    domain_signal,
+    every,
+    none,
+    on,
+    on_enter,
+    some,
+    subscribe,
+    when,
+    wiring,
+)
 
 
 class Order(StateMachine):
@@ -133,3 +146,105 @@ class Unknown(Orchestrator, maximum=3):  # type: ignore[call-arg]
 
 class Mixed(Orchestrator, abstract="yes"):  # type: ignore[arg-type]
     """A flag that is no bool."""
+
+
+# Fleets and orchestrators in fields
+class Store(Orchestrator, orchestrator_name="store"):
+    """The fleets that are misused."""
+
+    items: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
+    shops: Fleet[int, Shop] = attrs.field(factory=Fleet[int, Shop])
+    shop: Shop | None = None
+
+    low_stock = domain_signal("an item runs out")
+
+    authorize = on("items.process").send("shop.payment.authorize")
+
+    @when(items=every("processing"))
+    def packed(self, limit: int) -> str:
+        """Join."""
+        return str(limit)
+
+    @when("shop.order.processing", items=some(Order.processing))
+    async def later(self) -> int:
+        """Join asynchronously."""
+        return 1
+
+
+store = Store()
+store.items[3]  # type: ignore[index]
+store.items[3] = Order()  # type: ignore[index]
+store.items["a"] = Payment()  # type: ignore[assignment]
+store.items["a"] = Order  # type: ignore[assignment]
+store.items["a"] = None  # type: ignore[assignment]
+store.items.key_of("a")  # type: ignore[arg-type]
+store.items.key_of(Payment())  # type: ignore[arg-type]
+key: int = store.items.key_of(Order())  # type: ignore[assignment]
+member: Payment = store.items["a"]  # type: ignore[assignment]
+store.items |= {"a": Payment()}  # type: ignore[arg-type]
+store.items |= {3: Order()}  # type: ignore[arg-type]
+del store.items[3]  # type: ignore[arg-type]
+Fleet(3)  # type: ignore[arg-type]
+Fleet[str, Order]({"a": Payment()})  # type: ignore[arg-type]
+Fleet[str, Order](a=Order())  # type: ignore[call-arg]
+Fleet[str]()  # type: ignore[misc]
+Store({"a": Order()})  # type: ignore[arg-type]
+Store(Fleet({"a": Payment()}))  # type: ignore[arg-type]
+Store(Fleet({3: Order()}))  # type: ignore[arg-type]
+Store(shop=store)  # type: ignore[arg-type]
+Store(shop=Order())  # type: ignore[arg-type]
+store.items = Fleet[str, Payment]()  # type: ignore[assignment]
+store.shop = store  # type: ignore[assignment]
+store.shops[3] = store  # type: ignore[assignment]
+store.shops["a"]  # type: ignore[index]
+store.shops[3].items  # type: ignore[attr-defined]  # noqa: B018
+store.shop.order  # type: ignore[union-attr]  # noqa: B018
+
+# Joins
+at_least("processing")  # type: ignore[arg-type]
+at_least()  # type: ignore[call-arg]
+at_least(count=3)  # type: ignore[call-arg]
+every(3)  # type: ignore[arg-type]
+some(("pending", "processing"))  # type: ignore[arg-type]
+none(state="pending")  # type: ignore[call-arg]
+every(Order.process)  # pyright: ignore[reportArgumentType]
+when(3)  # type: ignore[arg-type]
+when(every("processing"))  # type: ignore[arg-type]
+when(["order.pending"])  # type: ignore[arg-type]
+when(order=3)  # type: ignore[arg-type]
+when(items=(every("processing"), "pending"))  # type: ignore[arg-type]
+when("order.processing", cond=3)  # type: ignore[arg-type]
+when("order.processing")(3)  # type: ignore[type-var]
+store.packed("3")  # type: ignore[arg-type]
+packed: int = store.packed(3)  # type: ignore[assignment]
+later: int = store.later()  # type: ignore[assignment]
+
+# Routes, signals of the domain, sending
+on("order.process").send("payment.authorize", if_enabled="yes")  # type: ignore[arg-type]
+on("order.process").route("payment.authorize")  # type: ignore[attr-defined]
+domain_signal(3)  # type: ignore[arg-type]
+store.low_stock.connect(3)  # type: ignore[type-var]
+store.low_stock()  # type: ignore[operator]
+Store.low_stock.connect(print)  # type: ignore[attr-defined]
+store.publish()  # type: ignore[call-arg]
+store.publish("low_stock", "a")  # type: ignore[call-arg]
+store.publish(store.low_stock)  # type: ignore[arg-type]
+shop.post(shop.order)  # type: ignore[arg-type]
+shop.post(Order.pending)  # type: ignore[arg-type]
+shop.broadcast()  # type: ignore[call-arg]
+shop.broadcast(3)  # type: ignore[arg-type]
+shop.enabled_events("order")  # type: ignore[call-arg]
+
+# Added to one instance, and read from a class
+subscribe(shop, "order.process")  # type: ignore[call-arg]
+subscribe(shop, 3, print)  # type: ignore[arg-type]
+subscribe(Shop, "order.process", print)  # type: ignore[arg-type]
+subscribe(Order(), "order.process", print)  # type: ignore[arg-type]
+subscribe(shop, "order.process", print, condition="is_open")  # type: ignore[call-arg]
+subscribe(shop, "order.process", print, "is_open")  # type: ignore[call-arg]
+subscribe(shop, "order.process", print).close()  # type: ignore[attr-defined]
+subscribe(shop, "order.process", print)(3)  # type: ignore[call-arg]
+wiring()  # type: ignore[call-arg]
+wiring(Order)  # type: ignore[arg-type]
+wiring(Shop)[0].topics  # type: ignore[attr-defined]  # noqa: B018
+wiring(Shop)[0].topic = "order.process"  # type: ignore[misc]
