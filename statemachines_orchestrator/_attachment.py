@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._bus import Bus
-from statemachines_orchestrator._engine import Seam, is_in_mid_step, missing_seam, seam_of
-from statemachines_orchestrator._host import HOST, SUPPORTED, Machine
-from statemachines_orchestrator._joins import Join
+from statemachines_orchestrator._engine import (
+    attach,
+    attaching,
+    is_in_mid_step,
+    missing_seam,
+    seam_of,
+)
+from statemachines_orchestrator._host import HOST, SUPPORTED, Machine, store_of
+from statemachines_orchestrator._joins import Ear, Join
 from statemachines_orchestrator._members import (
     is_orchestrator,
     members_in,
@@ -28,13 +34,14 @@ from statemachines_orchestrator.exceptions import (
     StateFieldIsNotUniqueError,
     UnsupportedHostError,
     WrongMachineError,
+    shown,
 )
 from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
-__all__ = ["BUS", "assemble", "attach", "disassemble", "may_set"]
+__all__ = ["BUS", "assemble", "disassemble", "set_machine"]
 
 BUS = "_Orchestrator__bus"
 """The attribute that holds the bus, and tells that the orchestrator is assembled."""
@@ -44,6 +51,11 @@ def assemble(orchestrator: Any) -> None:
     """Make the bus, attach the machines, subscribe the reactions; all of it or nothing."""
     if BUS in vars(orchestrator):
         return
+    with attaching:
+        _assemble(orchestrator)
+
+
+def _assemble(orchestrator: Any) -> None:
     cls = orchestrator.__class__
     declaration: Any = cls.__declaration__
     if not declaration.is_resolved:
@@ -75,7 +87,7 @@ def _join(place: Place, declaration: Any) -> None:
     )
     for join in place.joins:
         for name in join.wanted.names:
-            place.bus.signal(f"{name}.*").connect(join)
+            place.bus.signal(f"{name}.*").connect(Ear(join, tuple(name.split("."))))
 
 
 def disassemble(orchestrator: Any) -> None:
@@ -88,13 +100,25 @@ def disassemble(orchestrator: Any) -> None:
             _detach(place, member)
 
 
-def may_set(orchestrator: Any, name: str, value: Any) -> bool:
-    """Return whether setting a machine field attaches something.
+def set_machine(
+    orchestrator: Any, name: str, value: Any, store: Callable[[Any, str, Any], None]
+) -> None:
+    """Set a machine field, and attach what it is given. It is a move, as in a fleet.
 
     Raises `MachineFieldIsSetError` where one is set already, and what speaks against this one.
     """
-    if BUS not in vars(orchestrator):
-        return False
+    place = place_of(orchestrator)
+    with attaching:
+        attaches = _may_set(orchestrator, name, value)
+        store(orchestrator, name, value)
+        if attaches:
+            _attach_value(place, name, value)
+    if attaches:
+        _moved(place, name, [key for key, _member in members_in(value)])
+
+
+def _may_set(orchestrator: Any, name: str, value: Any) -> bool:
+    """Return whether setting a machine field attaches something; raise if it may not be set."""
     declaration = orchestrator.__declaration__
     held = getattr(orchestrator, name, None)
     if value is held and isinstance(held, Fleet):  # `shop.items |= ...` sets what it is
@@ -105,13 +129,6 @@ def may_set(orchestrator: Any, name: str, value: Any) -> bool:
         return False
     _Check(orchestrator, declaration).field(name, value)
     return True
-
-
-def attach(orchestrator: Any, name: str, value: Any) -> None:
-    """Attach what a field was given that was `None`. It is a move, as in a fleet."""
-    place = place_of(orchestrator)
-    _attach_value(place, name, value)
-    _moved(place, name, [key for key, _member in members_in(value)])
 
 
 # Checks ---------------------------------------------------------------------------------------
@@ -127,7 +144,7 @@ class _Check:
         place = place_of(orchestrator)
         self.names = (orchestrator.orchestrator_name,) if place is None else tuple(place.injected)
         """What would be injected into the callbacks of a machine."""
-        self.stores: dict[tuple[int, str], str] = {} if place is None else place.stores
+        self.stores: dict[tuple[int, str], Any] = {} if place is None else place.stores
         self.added: dict[tuple[int, str], str] = {}
         """Which state is kept where, of what is attached together."""
         self.freed: set[tuple[int, str]] = set()
@@ -148,7 +165,7 @@ class _Check:
             raise MachineIsTakenError(self.where, name, repr(owner), injected, "fleet")
         self._alone(name, value)
         for key, member in members_in(value):
-            self.member(name, f"{name}[{key!r}]", member)
+            self.member(name, f"{name}[{shown(key)}]", member)
 
     def member(self, field_name: str, name: str, member: Any) -> None:
         """Check a machine or an orchestrator; `name` is what the error calls it."""
@@ -210,24 +227,22 @@ class _Check:
             holder = taken.get(injected)
             if holder is self.orchestrator:
                 own = _publisher_of(place_of(holder), machine)
-                if own is not None and own in own.place.leaving:
+                if own is not None and own not in own.place.leaving:
+                    self._refuse_second_place(name, own.shown)
+                if own is not None or not seam_of(machine):  # it has not left yet
                     raise MachineIsBusyError(self.where, name)
-                if own is not None:
-                    self._refuse_second_place(name, self.stores[_store_of(machine)])
             if holder is not None:
                 raise MachineIsTakenError(self.where, name, repr(holder), injected)
         if is_in_mid_step(machine):
             raise MachineIsBusyError(self.where, name)
-        store = _store_of(machine)
+        store = store_of(machine)
         kept = None if store in self.freed else self.stores.get(store)
-        other = kept or self.added.setdefault(store, name)
+        if kept is None or kept.machine is machine:
+            other = self.added.setdefault(store, name)
+        else:
+            other = kept.shown
         if other != name:
             raise StateFieldIsNotUniqueError(self.where, name, other, machine.state_field)
-
-
-def _store_of(machine: Any) -> tuple[int, str]:
-    """Return where a machine keeps its state."""
-    return id(machine.model), machine.state_field
 
 
 # Members --------------------------------------------------------------------------------------
@@ -245,23 +260,26 @@ class _Holding:
 
     def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
         """Attach members and put them in, as one move; all of them or none."""
-        check = _Check(self.owner, self.owner.__declaration__)
-        for key, member in new.items():
-            old = members.get(key)
-            if isinstance(old, Machine) and not is_in_mid_step(old):
-                check.freed.add(_store_of(old))
-            check.member(self.name, f"{self.name}[{key!r}]", member)
-        for key, member in new.items():
-            if key in members:
-                _detach(self.place, members[key])
-            members[key] = member
-            _attach(self.place, self.name, key, member)
+        with attaching:
+            check = _Check(self.owner, self.owner.__declaration__)
+            for key, member in new.items():
+                old = members.get(key)
+                if isinstance(old, Machine) and not is_in_mid_step(old):
+                    check.freed.add(store_of(old))
+                check.member(self.name, f"{self.name}[{shown(key)}]", member)
+            for key, member in new.items():
+                _attach(self.place, self.name, key, member)
+                old = members.get(key)
+                members[key] = member
+                if old is not None:
+                    _detach(self.place, old)
         _moved(self.place, self.name, list(new))
 
     def took(self, members: Mapping[Any, Any]) -> None:
         """Detach members that were taken out, as one move."""
-        for member in members.values():
-            _detach(self.place, member)
+        with attaching:
+            for member in members.values():
+                _detach(self.place, member)
         _moved(self.place, self.name, list(members))
 
     def key_of(self, member: Any) -> Any:
@@ -290,10 +308,9 @@ def _attach(place: Place, name: str, key: Hashable, member: Any) -> None:
     if is_orchestrator(member):
         _stand(member, place, name, key)
         return
-    shown = name if key is NO_KEY else f"{name}[{key!r}]"
-    place.stores[_store_of(member)] = shown
-    seam = seam_of(member) or Seam(member, _calls)
-    seam.add(Publisher(place, name, key, member))
+    publisher = Publisher(place, name, key, member)
+    place.stores[store_of(member)] = publisher
+    attach(member, _calls, publisher)
 
 
 def _detach(place: Place, member: Any) -> None:

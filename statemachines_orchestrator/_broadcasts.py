@@ -11,6 +11,7 @@ from statemachines_orchestrator._enabled import enabled_events
 from statemachines_orchestrator._engine import (
     is_async,
     is_in_mid_step,
+    machine_of,
     run_async_from_sync,
 )
 from statemachines_orchestrator._frames import here, joined
@@ -44,6 +45,9 @@ def broadcast(place: Place, topic: str, args: tuple[Any, ...], kwargs: dict[str,
 def _targets(owner: Any, topic: str) -> list[Target]:
     """Return the machines that a broadcast asks."""
     declaration = owner.__declaration__
+    if machine_of(topic) is not None:
+        problem = "a bound event is for its machine alone; post it, or write its name in a string"
+        raise UnknownTopicError(declaration.where, str(topic), problem)
     field, dot, event = check_topic(declaration.where, topic).partition(".")
     if field in declaration.fields and (dot or not declaration.topics.declares(topic)):
         declaration.topics.event(topic, declaration.where)

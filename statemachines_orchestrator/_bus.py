@@ -60,6 +60,10 @@ class OrderedSignal(NamedSignal):
         Differs from blinker: the receiver is held strongly unless `weak=True`.
         Raises `AsyncObserverError` for an `async def`, which nobody would await.
         """
+        given: Any = receiver
+        if not callable(given):
+            message = f"connect() takes a function, and was given {receiver!r}"
+            raise TypeError(message)
         if iscoroutinefunction(receiver) or iscoroutinefunction(type(receiver).__call__):
             raise AsyncObserverError(_name_of(receiver), self.name)
         self._is_plain = self._is_plain and sender is ANY and not weak
@@ -105,7 +109,9 @@ class Bus(Namespace):
 
         Raises `UnknownTopicError`, with the nearest topic, if `name` is none of the orchestrator.
         """
-        topic = name if name.partition(":")[2] in self.names else self._resolve(name)
+        given: Any = name
+        is_added = isinstance(given, str) and given.partition(":")[2] in self.names
+        topic = name if is_added else self._resolve(name)
         try:
             return self[topic]  # type: ignore[return-value]
         except KeyError:

@@ -18,7 +18,13 @@ from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._joins import judge
 from statemachines_orchestrator._places import innermost_first
 from statemachines_orchestrator._runaway import WATCHED, loop_to
-from statemachines_orchestrator.exceptions import Failure, RunawayCascadeError, add_note, told
+from statemachines_orchestrator.exceptions import (
+    Failure,
+    RunawayCascadeError,
+    add_note,
+    shown,
+    told,
+)
 from statemachines_orchestrator.topics import SETTLED
 
 if TYPE_CHECKING:
@@ -43,7 +49,7 @@ class Cascade:
     looks_at = 0
     """The number of turns at which it is looked for, or its watch begins."""
     is_watched = False
-    """Whether turns remember the turn that led to them."""
+    """Whether turns remember what led to them."""
     running: Turn | None = None
     moved: dict[Join, Movement] | None = None
     """The joins whose machines have moved since they were judged, and what moved."""
@@ -83,11 +89,7 @@ class Cascade:
             self.queue.insert(place, self.queue.pop())
 
     def next(self) -> Turn | None:
-        """Take the turn that is next.
-
-        When none is left, judge the joins that moved; when, for the first time, there are none of
-        these either, publish `settled`.
-        """
+        """Take the next turn. If there is none, judge what moved; then, once, publish `settled`."""
         while not self.queue:
             if self.moved:
                 judge(self)
@@ -192,5 +194,5 @@ class Cascade:
         """Add the failures as notes to an exception that is raised in place of the group."""
         for failure in self.failures:
             add_note(
-                error, f"{told(failure.reaction, failure.cause)} failed: {failure.exception!r}"
+                error, f"{told(failure.reaction, failure.cause)} failed: {shown(failure.exception)}"
             )

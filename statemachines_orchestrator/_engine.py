@@ -21,7 +21,7 @@ from functools import partial
 from heapq import heapify
 from inspect import iscoroutinefunction
 from operator import attrgetter
-from threading import current_thread, get_ident
+from threading import RLock, current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from statemachine.transition import Transition
 
 __all__ = [
-    "Runner",
-    "Seam",
     "ask_guards",
+    "attach",
+    "attaching",
     "is_async",
     "is_in_mid_step",
     "machine_of",
@@ -82,6 +82,8 @@ _HOSTS = {
     "async_call": "host_callbacks",
 }
 """The methods that seams take the place of, and where a seam keeps the host's."""
+attaching = RLock()
+"""Held while machines are checked, attached and detached; no event runs in it."""
 _AFTER = "AFTER@"
 """How 2.x begins the key of the `after` callbacks of a transition."""
 _INITIAL = "__initial__"
@@ -219,13 +221,13 @@ class Seam:
         ]
         if len(ours) < sum(hasattr(self, name) for name in set(_HOSTS.values())):
             return
+        engine.__dict__.pop(_SEAM, None)
         for owner, name in ours:
             host = getattr(self, _HOSTS[name])
             if getattr(host, "__func__", None) is getattr(owner.__class__, name):
-                delattr(owner, name)
+                owner.__dict__.pop(name, None)
             else:
                 setattr(owner, name, host)
-        delattr(engine, _SEAM)
 
     def add(self, publisher: Any) -> None:
         """Attach one orchestrator more: it publishes, and is injected."""
@@ -237,12 +239,13 @@ class Seam:
         if len(self.publishers) == 1:
             self.injected = self.publishers[0].place.injected
             return
-        self.injected = {}
+        injected: dict[str, Any] = {}
         for publisher in self.publishers:
-            self.injected.update(publisher.place.injected)
+            injected.update(publisher.place.injected)
         for publisher in self.publishers:
             owner = publisher.place.owner
-            self.injected[owner.orchestrator_name] = owner
+            injected[owner.orchestrator_name] = owner
+        self.injected = injected
 
     def remove(self, publisher: Any) -> None:
         """Detach an orchestrator as soon as the machine is at rest."""
@@ -250,17 +253,22 @@ class Seam:
         self.rest()
 
     def _leave(self, publisher: Any) -> None:
-        publisher.left()
-        self.publishers = tuple(one for one in self.publishers if one is not publisher)
-        self.renew()
-        if not self.publishers:
-            self._uninstall()
+        with attaching:
+            self.publishers = tuple(one for one in self.publishers if one is not publisher)
+            self.renew()
+            if not self.publishers:
+                self._uninstall()
+            publisher.left()
 
     def rest(self) -> None:
         """Do what waits for the machine to be at rest, if it is."""
-        while self.at_rest and not is_in_mid_step(self.machine):
-            first = next(iter(self.at_rest), None)
+        while self.at_rest and not self._is_awaited():
+            first = next(iter(tuple(self.at_rest)), None)
             self.at_rest.pop(first, _do_nothing)()  # if it is gone, another thread does it
+
+    def _is_awaited(self) -> bool:
+        """Whether the machine is in mid-step, or the event of a call waits that will run it."""
+        return is_in_mid_step(self.machine) or (not self.is_async and bool(self.queue))
 
     # In -----------------------------------------------------------------------------------
 
@@ -337,6 +345,8 @@ class Seam:
     def select_eventless(self, trigger: Any) -> Any:
         """Take the place of `engine.select_eventless_transitions`: these come without `put`."""
         frame = here.get()
+        if frame is None:  # the step had begun before the machine was attached
+            return self.host_eventless(trigger)
         trigger.kwargs = payload = self.payload(trigger.kwargs, frame.seq, frame.seq)
         payload.call = frame.call if type(frame) is Payload else None
         payload.root = frame.root
@@ -407,9 +417,11 @@ class Seam:
     def ignored(self, trigger: Any) -> None:
         """Announce that an event enabled no transition, unless it is the host's own."""
         payload, event = trigger.kwargs, trigger.event
+        frame = here.get()
         if type(payload) is not Payload or event is None or event.startswith(_OF_HOST):
             return
-        frame = here.get()
+        if frame is None:  # another thread has detached the machine
+            return
         if frame is not payload:
             payload.root = frame.root
         here.set(payload)
@@ -520,6 +532,8 @@ class Seam:
         if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
             return
         payload = trigger.kwargs
+        if type(payload) is not Payload or payload.holder is None:
+            return  # another thread attached the machine in mid-step, or detached it just now
         here.set(payload)
         cascade = payload.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
@@ -577,6 +591,13 @@ def _current_task() -> Any:
         return None
 
 
+def attach(machine: Any, runner: Runner, publisher: Any) -> None:
+    """Let an orchestrator hear of a machine: through its seam, or a new one."""
+    with attaching:
+        seam = seam_of(machine) or Seam(machine, runner)
+        seam.add(publisher)
+
+
 def seam_of(machine: Any) -> Any:
     """Return the seam of an attached machine, `None` of a bare one."""
     return getattr(machine._engine, _SEAM, None)
@@ -602,7 +623,20 @@ def is_in_mid_step(machine: Any) -> bool:
         return False
     waiting = _waiting_for(engine)
     queue = waiting.queue if HOST_IS_3 else waiting
-    return any(trigger.event != _INITIAL for trigger in tuple(queue))
+    return any(_is_awaited(trigger) for trigger in tuple(queue))
+
+
+def _is_awaited(trigger: Any) -> bool:
+    """Whether somebody waits, or may begin to, for an event in the queue of an async machine."""
+    payload = trigger.kwargs
+    if trigger.event == _INITIAL:
+        return False
+    if type(payload) is Payload and payload.call is not None:
+        return bool(payload.call.is_waited_for)
+    if type(payload) is Payload and payload.coroutine is not None:
+        return payload.coroutine() is not None
+    future = getattr(trigger, "future", None)
+    return future is None or not future.done()
 
 
 def _waiting_for(engine: Any) -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "flat_move",
     "is_machine_class",
     "passes_on",
+    "store_of",
 ]
 
 HOST = version("python-statemachine")
@@ -99,6 +100,11 @@ def _entered_by(states: Iterable[Any]) -> Iterator[Any]:
         yield from _entered_by(
             children if state.parallel else [child for child in children if child.initial]
         )
+
+
+def store_of(machine: Any) -> tuple[int, str]:
+    """Return where a machine keeps its state."""
+    return id(machine.model), machine.state_field
 
 
 def passes_on(factory: Any) -> bool:

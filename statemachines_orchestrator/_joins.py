@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._places import Place
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Join", "JoinPlan", "Movement", "Term", "judge", "take_over"]
+__all__ = ["Ear", "Join", "JoinPlan", "Movement", "Term", "judge", "take_over"]
 
 
 @attrs.frozen
@@ -181,19 +181,7 @@ class Join:
         if self._holds():
             self.risen["true"] = self
 
-    @property
-    def __name__(self) -> str:
-        return str(self.plan.name)
-
     # What moved ---------------------------------------------------------------------------
-
-    def __call__(self, _sender: Any, *, record: Record) -> None:
-        """Note that one of its machines took a transition."""
-        path = record.path[len(self.place.path) :]
-        if joined(here.get()) is not None:
-            self.touch(path, record)
-        else:
-            self.in_cascade(lambda: self.touch(path, record))
 
     def concerns(self, name: str) -> bool:
         """Whether it asks for what stands under `name`, in it or around it."""
@@ -290,6 +278,30 @@ class Join:
             return any(not known.get(path, _NOTHING).isdisjoint(states[path]) for path in states)
         field = next(iter(term.states))[0]
         return term.counts(len(self.inside[index]), len(self.members[field]))
+
+
+class Ear:
+    """The receiver of a join: it hears of the machines under one name."""
+
+    __slots__ = ("join", "names")
+
+    def __init__(self, join: Join, names: tuple[str, ...]) -> None:
+        self.join = join
+        self.names = names
+
+    @property
+    def __name__(self) -> str:
+        return str(self.join.plan.name)
+
+    def __call__(self, _sender: Any, *, record: Record) -> None:
+        """Note that a machine took a transition: in a fleet, which member."""
+        path: tuple[Any, ...] = self.names
+        if path not in self.join.wanted.machines:
+            path = (path[0], record.path[-len(path)])
+        if joined(here.get()) is not None:
+            self.join.touch(path, record)
+        else:
+            self.join.in_cascade(lambda: self.join.touch(path, record))
 
 
 def _keep(keys: dict[Hashable, None], key: Hashable, *, belongs: bool) -> None:

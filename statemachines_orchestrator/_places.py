@@ -65,8 +65,8 @@ class Place:
         self.bus = bus
         self.joins: tuple[Any, ...] = ()
         """The orchestrator's joins, in the order of declaration."""
-        self.stores: dict[tuple[int, str], str] = {}
-        """Which field keeps its state in which attribute of which model."""
+        self.stores: dict[tuple[int, str], Any] = {}
+        """The publishers of the machines, by the attribute of the model that keeps the state."""
         self.leaving: dict[Any, None] = {}
         """The publishers of machines that were taken out in mid-step and are not at rest yet."""
         self.stand(None, "", NO_KEY)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._host import HOST_IS_3, flat_move
+from statemachines_orchestrator._host import HOST_IS_3, flat_move, store_of
+from statemachines_orchestrator._places import NO_KEY
+from statemachines_orchestrator.exceptions import shown
 from statemachines_orchestrator.records import Ignored, Sent, Transitioned, next_seq
 from statemachines_orchestrator.topics import ANY, canonical
 
@@ -40,8 +42,14 @@ class Publisher:
     def left(self) -> None:
         """Note that the machine has left the orchestrator, and keeps its state elsewhere."""
         self.place.leaving.pop(self, None)
-        store = (id(self.machine.model), self.machine.state_field)
-        self.place.stores.pop(store, None)
+        store = store_of(self.machine)
+        if self.place.stores.get(store) is self:
+            self.place.stores.pop(store, None)
+
+    @property
+    def shown(self) -> str:
+        """How errors call the machine: `order`, `items['a']`."""
+        return self.name if self.key is NO_KEY else f"{self.name}[{shown(self.key)}]"
 
     def sent(self, trigger: Any, payload: Payload) -> None:
         """Announce that an event was put on the machine."""

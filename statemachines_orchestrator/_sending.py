@@ -16,6 +16,7 @@ from statemachines_orchestrator.exceptions import (
     ReactionErrors,
     UnknownTopicError,
     add_note,
+    shown,
 )
 from statemachines_orchestrator.fleets import Fleet
 from statemachines_orchestrator.topics import ANY
@@ -244,7 +245,8 @@ class _Delivery:
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
         if not isinstance(error, Exception):
             return False
-        label = ".".join([*(str(part) for part in self.target.path), self.target.event])
+        names = (part if isinstance(part, str) else shown(part) for part in self.target.path)
+        label = ".".join((*names, self.target.event))
         add_note(error, f"in {label}")
         self.failures.append(Failure(label, None, error))
         return True

@@ -6,6 +6,7 @@ from inspect import iscoroutinefunction, isfunction
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from statemachine import Event
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._binding import binder
@@ -56,7 +57,11 @@ def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
     Raises `DeclarationError` for a class whose annotations only its first instance resolves.
     """
     cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
-    declaration: Any = cls.__declaration__
+    declaration: Any = getattr(cls, "__declaration__", None)
+    if declaration is None:
+        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        where, fix = "wiring()", "Give it an orchestrator, or its class"
+        raise DeclarationError(where, problem, fix)
     if not declaration.is_resolved:
         raise DeclarationError(
             declaration.where,
@@ -103,9 +108,17 @@ def subscribe(
     Raises `UnknownTopicError` if `topic` is none of the orchestrator, and `NotAReactionError` if
     the function cannot be called, the topic is for observers, or `cond` cannot be asked.
     """
-    cls = type(orchestrator)
+    cls: Any = type(orchestrator)
+    if not hasattr(cls, "__declaration__"):
+        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        where, fix = "subscribe()", "Give it an instance of one"
+        raise NotAReactionError(where, problem, fix)
     name = getattr(function, "__name__", type(function).__name__)
     where = f"subscribe({cls.__name__}, {topic!r}, {name})"
+    if isinstance(function, Event):
+        problem = f"{function!r} is an event, and no function"
+        fix = "Declare a route: on(...).send(...), or give it a function that sends the event"
+        raise NotAReactionError(where, problem, fix)
     if not callable(function):
         raise NotAReactionError(where, f"{function!r} cannot be called", "Give it a function")
     check_condition(cond, where)

@@ -453,12 +453,23 @@ def add_note(error: BaseException, note: str) -> None:
     error.__dict__.setdefault("__notes__", []).append(note)
 
 
+def shown(value: Any) -> str:
+    """Return `repr(value)`, and something in its place where that raises."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - what is told must not hide what happened
+        return f"<{type(value).__name__}>"
+
+
 def told(name: str, record: Any) -> str:
     """Return `Shop.capture, in reaction to payment.authorize (unpaid → authorized)`."""
     if record is None:
         return name
     what = getattr(record, "event", None) or getattr(record, "name", None)
-    topic = ".".join(str(part) for part in (*record.path, what) if part)
+    parts = (
+        part if isinstance(part, str) else shown(part) for part in (*record.path, what) if part
+    )
+    topic = ".".join(parts)
     topic = topic or type(record).__name__.lower()
     source = getattr(record, "source", None)
     if source is None:

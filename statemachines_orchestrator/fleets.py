@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Hashable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from itertools import islice
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from statemachines_orchestrator._host import Machine, configuration_of
-from statemachines_orchestrator.exceptions import NotAMemberError
+from statemachines_orchestrator.exceptions import NotAMemberError, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -103,8 +112,22 @@ class Fleet(MutableMapping[Key, Member]):
 
     def clear(self) -> None:
         """Take all members out, as one move."""
-        members, self._members = self._members, {}
-        self._took(members)
+        members: dict[Key, Member] = {}
+        while self._members:
+            key, members[key] = self._members.popitem()
+        self._took(dict(reversed(members.items())))
+
+    def keys(self) -> KeysView[Key]:
+        """Return a view of the keys."""
+        return self._members.keys()
+
+    def values(self) -> ValuesView[Member]:
+        """Return a view of the members."""
+        return self._members.values()
+
+    def items(self) -> ItemsView[Key, Member]:
+        """Return a view of keys and members."""
+        return self._members.items()
 
     def _put(self, members: dict[Key, Member]) -> None:
         known = self._members
@@ -147,18 +170,19 @@ class Fleet(MutableMapping[Key, Member]):
     @recursive_repr()
     def __repr__(self) -> str:
         """Return `Fleet({'a': packed, 'b': picked})`; of a large one the first members."""
-        shown = [
-            f"{key!r}: {configuration_of(member) if isinstance(member, Machine) else repr(member)}"
-            for key, member in islice(self._members.items(), _MOST_SHOWN)
+        members = [
+            f"{shown(key)}: "
+            + (configuration_of(member) if isinstance(member, Machine) else repr(member))
+            for key, member in islice(list(self._members.items()), _MOST_SHOWN)
         ]
-        more = len(self._members) - len(shown)
-        if more:
-            shown.append(f"... {more} more")
-        return f"Fleet({{{', '.join(shown)}}})"
+        more = len(self._members) - len(members)
+        if more > 0:
+            members.append(f"... {more} more")
+        return f"Fleet({{{', '.join(members)}}})"
 
     def __getstate__(self) -> tuple[dict[Key, Member]]:
         """Return the members, without the orchestrator."""
-        return (self._members,)
+        return (dict(self._members),)
 
     def __setstate__(self, state: tuple[dict[Key, Member]]) -> None:
         """Restore a copy, which no orchestrator holds."""

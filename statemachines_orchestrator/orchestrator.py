@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import attrs
 
 from statemachines_orchestrator import _calls
-from statemachines_orchestrator._attachment import BUS, assemble, attach, may_set
+from statemachines_orchestrator._attachment import BUS, assemble, set_machine
 from statemachines_orchestrator._broadcasts import broadcast, enabled_below, publish
 from statemachines_orchestrator._declaration import (
     Declaration,
@@ -205,7 +205,7 @@ class Orchestrator:
         `UnknownTopicError`, at once, if `topic` is none of the orchestrator.
         """
         signals = self.__declaration__.topics.signals
-        if topic in signals:
+        if isinstance(topic, str) and topic in signals:
             place = self.__place
             if args:
                 message = f"{topic} is a signal, with keyword arguments only; it was given {args}"
@@ -283,10 +283,10 @@ class Orchestrator:
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a machine field that is `None` once, and its machine is attached."""
         declaration = self.__declaration__
-        attaches = name in declaration.fields and may_set(self, name, value)
-        declaration.set_attribute(self, name, value)
-        if attaches:
-            attach(self, name, value)
+        if name in declaration.fields and place_of(self) is not None:
+            set_machine(self, name, value, declaration.set_attribute)
+        else:
+            declaration.set_attribute(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute, unless it is a machine."""

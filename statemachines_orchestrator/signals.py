@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
+from statemachines_orchestrator.exceptions import DeclarationError
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -31,6 +33,14 @@ class DomainSignal:
     def __get__(self, instance: object, owner: type) -> OrderedSignal: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else instance.bus.signal(self.name)
+
+    def __set__(self, instance: Any, _value: Any) -> None:
+        cls = instance.__class__
+        raise DeclarationError(
+            f"{cls.__module__}.{cls.__qualname__}.{self.name}",
+            "a signal of the domain cannot be set",
+            f"Publish it: publish({self.name!r}, ...)",
+        )
 
     def __repr__(self) -> str:
         return f"domain_signal({self.__doc__!r})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -15,7 +16,8 @@ from statemachine import Event, State, StateMachine
 
 from statemachines_orchestrator import (
     Fleet,
-    NotAMemberError,
+    MachineIsBusyError,
+    MachineIsTakenError,
     NotAReactionError,
     Orchestrator,
     WrongMachineError,
@@ -25,6 +27,8 @@ from statemachines_orchestrator import (
     when,
     wiring,
 )
+from statemachines_orchestrator._engine import seam_of
+from statemachines_orchestrator._places import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,71 +188,77 @@ class Hall(Orchestrator):
         self.log.append(event)
 
 
-def test_a_member_that_was_taken_out_already_stays_where_it_was_put_since(engine: Engine) -> None:
-    """When two threads take the same orchestrator out of a fleet, one of them releases it."""
-    key, hall, other = Key(), Hall(), Hall()
-    old, new = Desk(engine.machine(Order)()), Desk(engine.machine(Order)())
-    hall.desks[key] = old
-    taken: list[Any] = []
-
-    def take_out() -> None:
-        other.desks["here"] = old
-        thread = threading.Thread(target=lambda: taken.append(hall.desks.pop(key)))
-        thread.start()
-        thread.join(10)
-
-    def is_released() -> bool:
-        with suppress(NotAMemberError):
-            return hall.desks.key_of(old) is None
-        return True
-
-    key.moment = is_released  # the new one does not stand in its place yet
-    key.interrupt = take_out
-    hall.desks[key] = new
-    assert taken == [old]
-    assert list(hall.desks.values()) == [new]
-    engine.run(lambda: old.order.ship())
-    assert (hall.log, other.log) == ([], ["ship"])
-    engine.run(lambda: new.order.ship())
-    assert (hall.log, other.log) == (["ship"], ["ship"])
-    assert other.desks.key_of(old) == "here"
-
-
-def test_a_machine_that_is_replaced_and_taken_out_at_once_is_bare(engine: Engine) -> None:
-    """When two threads take the same machine out of a fleet, one of them detaches it."""
-    key = Key()
+def test_threads_that_put_under_one_key_leave_one_member_attached(engine: Engine) -> None:
+    """Of machines that threads put in under one key, the one in the fleet is attached, no other."""
     shelf: Any = Shelf()
-    old, new = engine.machine(Item)(), engine.machine(Item)()
-    shelf.items[key] = old
-    taken: list[Any] = []
+    machine_class = engine.machine(Item)
+    given: list[Any] = []
     raised: list[Exception] = []
 
-    def take_out() -> None:
-        try:
-            taken.append(shelf.items.pop(key))
-        except Exception as error:  # noqa: BLE001 - asserted below
-            raised.append(error)
+    def put() -> None:
+        for _ in range(150):
+            machine = machine_class()
+            given.append(machine)
+            try:
+                shelf.items["k"] = machine
+                if len(given) % 3 == 0:
+                    shelf.items.pop("k", None)
+            except Exception as error:  # noqa: BLE001 - asserted below
+                raised.append(error)
 
-    def in_a_thread() -> None:
-        thread = threading.Thread(target=take_out)
-        thread.start()
-        thread.join(10)
-
-    def is_detached() -> bool:
-        with suppress(NotAMemberError):
-            return shelf.items.key_of(old) is None
-        return True
-
-    key.moment = is_detached  # the new one does not stand in its place yet
-    key.interrupt = in_a_thread
-    shelf.items[key] = new
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=put) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
     assert raised == []
-    assert taken == [old]
-    assert list(shelf.items.values()) == [new]
-    for machine in (old, new):
-        engine.run(lambda machine=machine: machine.pack())  # type: ignore[misc]
-    assert shelf.log == ["pack"]
-    assert Row(shelf).shelf is shelf
+    attached = [machine for machine in given if seam_of(machine) is not None]
+    assert attached == list(shelf.items.values())
+    place = place_of(shelf)
+    assert len(place.stores) == len(attached)
+    assert place.leaving == {}
+
+
+def test_a_machine_moves_while_another_thread_sends_to_it() -> None:
+    """Putting in and taking out disturbs no call of another thread: it does what it does alone."""
+
+    class Blinker(StateMachine):
+        lit = State(initial=True)
+        blink = lit.to.itself()
+
+    class Lamps(Orchestrator):
+        items: Fleet[str, Blinker] = attrs.field(factory=Fleet[str, Blinker])
+
+    shelf, machine = Lamps(), Blinker()
+    stop: list[bool] = []
+    raised: list[Exception] = []
+
+    def send() -> None:
+        while not stop:
+            try:
+                machine.send("blink")
+            except Exception as error:  # noqa: BLE001 - asserted below
+                raised.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = threading.Thread(target=send)
+        thread.start()
+        for _ in range(300):
+            with suppress(MachineIsBusyError, MachineIsTakenError):
+                shelf.items["k"] = machine
+                del shelf.items["k"]
+        stop.append(True)
+        thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert raised == []
 
 
 # Attached and detached ------------------------------------------------------------------------

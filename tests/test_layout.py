@@ -151,7 +151,7 @@ def test_files_and_functions_are_short() -> None:
     All that touches the host's undocumented names is one module, however long that is.
     """
     sizes = {name: len((HERE / f"{name}.py").read_text("utf-8").splitlines()) for name in FLOORS}
-    assert sizes.pop("_engine") < 660
+    assert sizes.pop("_engine") < 700
     assert max(sizes.values()) < 480, sizes
     assert sizes["_cascade"] < 200
     lengths = sorted(length(node) for module in FLOORS for node in functions_of(module))
