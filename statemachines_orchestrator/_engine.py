@@ -634,7 +634,8 @@ def _is_awaited(trigger: Any) -> bool:
     if type(payload) is Payload and payload.call is not None:
         return bool(payload.call.is_waited_for)
     if type(payload) is Payload and payload.coroutine is not None:
-        return payload.coroutine() is not None
+        coroutine = payload.coroutine()
+        return coroutine is not None and coroutine.cr_frame is not None
     future = getattr(trigger, "future", None)
     return future is None or not future.done()
 
