@@ -104,7 +104,9 @@ def is_member_class(value: Any) -> bool:
 
 
 def _is_fleet(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Fleet)
+    # On Python 3.10 `list[int]` is an instance of `type`, and no class.
+    is_class = isinstance(value, type) and typing.get_origin(value) is None
+    return is_class and issubclass(value, Fleet)
 
 
 def _members_of(annotation: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from itertools import islice
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from statemachines_orchestrator._host import Machine, configuration_of
 from statemachines_orchestrator.exceptions import NotAMemberError, shown
@@ -27,7 +27,11 @@ __all__ = ["Fleet"]
 Key = TypeVar("Key", bound=Hashable)
 Member = TypeVar("Member")
 
+Default = TypeVar("Default")
+
 _MOST_SHOWN = 6
+_NONE: Any = object()
+"""Stands for no member, and for no default."""
 
 
 class Holding(Protocol):
@@ -103,6 +107,19 @@ class Fleet(MutableMapping[Key, Member]):
         """Put several members in, as one move; all of them or, if one is refused, none."""
         new: Any = dict(members, **more)
         self._put(new)
+
+    @overload
+    def pop(self, key: Key, /) -> Member: ...
+    @overload
+    def pop(self, key: Key, default: Member | Default, /) -> Member | Default: ...
+    def pop(self, key: Key, default: Any = _NONE, /) -> Any:
+        """Take a member out and return it, or `default`, if that is given and there is none."""
+        member = self._members.pop(key, _NONE)
+        if member is not _NONE:
+            self._took({key: member})
+        elif default is _NONE:
+            raise KeyError(key)
+        return default if member is _NONE else member
 
     def popitem(self) -> tuple[Key, Member]:
         """Take out the member that was put in last, as a dict does; `KeyError` if there is none."""
