@@ -164,7 +164,7 @@ class Seam:
         setattr(engine, _SEAM, self)
         facts = facts_of(machine.__class__)
         self.nested = facts.nested
-        for trigger in self.queue:  # an async machine's initial state, not entered yet
+        for trigger in tuple(self.queue):  # an async machine's initial state, not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
         self._replace(engine, "put", self.put)
         self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
@@ -327,7 +327,7 @@ class Seam:
     def withdraw(self, payload: Any) -> None:
         """Take an event that has not been taken yet out of the machine's queue."""
         queue = self.queue
-        for index in [at for at, trigger in enumerate(queue) if trigger.kwargs is payload]:
+        for index in [at for at, trigger in enumerate(tuple(queue)) if trigger.kwargs is payload]:
             del queue[index]
         if HOST_IS_3:
             heapify(queue)
