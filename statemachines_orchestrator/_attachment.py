@@ -15,13 +15,14 @@ from statemachines_orchestrator._engine import (
     seam_of,
 )
 from statemachines_orchestrator._host import HOST, SUPPORTED, Machine, store_of
-from statemachines_orchestrator._joins import Ear, Join
+from statemachines_orchestrator._joins import Join, JoinSubscription
 from statemachines_orchestrator._members import (
     is_orchestrator,
     members_in,
     members_of,
     values_of,
 )
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import NO_KEY, Place, place_of
 from statemachines_orchestrator._publisher import Publisher
 from statemachines_orchestrator._turns import Subscription
@@ -34,22 +35,18 @@ from statemachines_orchestrator.exceptions import (
     StateFieldIsNotUniqueError,
     UnsupportedHostError,
     WrongMachineError,
-    shown,
 )
 from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
-__all__ = ["BUS", "assemble", "disassemble", "set_machine"]
-
-BUS = "_Orchestrator__bus"
-"""The attribute that holds the bus, and tells that the orchestrator is assembled."""
+__all__ = ["assemble", "disassemble", "set_machine"]
 
 
 def assemble(orchestrator: Any) -> None:
     """Make the bus, attach the machines, subscribe the reactions; all of it or nothing."""
-    if BUS in vars(orchestrator):
+    if place_of(orchestrator) is not None:
         return
     with attaching:
         _assemble(orchestrator)
@@ -66,7 +63,7 @@ def _assemble(orchestrator: Any) -> None:
         if value is not None or not declaration.fields[name].optional:
             checked.field(name, value)
     cls.__declaration__ = declaration
-    bus = vars(orchestrator)[BUS] = Bus(
+    bus = Bus(
         lambda topic: declaration.topics.resolve(topic, declaration.where),
         lambda name, error, record: _calls.observer_failed(orchestrator, name, error, record),
     )
@@ -87,7 +84,8 @@ def _join(place: Place, declaration: Any) -> None:
     )
     for join in place.joins:
         for name in join.wanted.names:
-            place.bus.signal(f"{name}.*").connect(Ear(join, tuple(name.split("."))))
+            receiver = JoinSubscription(join, tuple(name.split(".")))
+            place.bus.signal(f"{name}.*").connect(receiver)
 
 
 def disassemble(orchestrator: Any) -> None:
@@ -251,12 +249,16 @@ class _Check:
 class _Holding:
     """The field of an orchestrator that holds a fleet: what the fleet calls."""
 
-    __slots__ = ("name", "owner", "place")
+    __slots__ = ("name", "place")
 
     def __init__(self, place: Place, name: str) -> None:
-        self.owner = place.owner
         self.place = place
         self.name = name
+
+    @property
+    def owner(self) -> Any:
+        """The orchestrator."""
+        return self.place.owner
 
     def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
         """Attach members and put them in, as one move; all of them or none."""

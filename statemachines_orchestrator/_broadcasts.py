@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from statemachines_orchestrator._sending import Address, Target, deliver, named
 from statemachines_orchestrator._turns import Post
 from statemachines_orchestrator.exceptions import UnknownTopicError
 from statemachines_orchestrator.records import Published, next_seq
-from statemachines_orchestrator.topics import ANY, check_topic
+from statemachines_orchestrator.topics import check_topic, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +34,7 @@ def broadcast(place: Place, topic: str, args: tuple[Any, ...], kwargs: dict[str,
     targets = _targets(place.owner, topic)
 
     def start() -> Any:
-        return deliver(_at_rest(place, targets, args, kwargs), args, kwargs, if_enabled=True)
+        return deliver(_ready_first(place, targets, args, kwargs), args, kwargs, if_enabled=True)
 
     if any(target.must_be_awaited for target in targets):
         return run_async_from_sync(_calls.to_rest_async(_calls.Call(), start))
@@ -48,21 +47,17 @@ def _targets(owner: Any, topic: str) -> list[Target]:
     if machine_of(topic) is not None:
         problem = "a bound event is for its machine alone; post it, or write its name in a string"
         raise UnknownTopicError(declaration.where, str(topic), problem)
-    field, dot, event = check_topic(declaration.where, topic).partition(".")
+    field, dot, _event = check_topic(declaration.where, topic).partition(".")
     if field in declaration.fields and (dot or not declaration.topics.declares(topic)):
-        declaration.topics.event(topic, declaration.where)
-        if event.endswith(ANY):
-            raise UnknownTopicError(declaration.where, topic, "it names no single event")
-        return list(Address(topic, owner).targets())
+        declaration.topics.single_event(topic, declaration.where)
+        return list(Address(topic, owner, topic).targets())
     if declaration.topics.declares(topic):
         return [Target(*standing, topic) for standing in machines_below(owner)]
-    known: list[str] = declaration.topics.event_names()
-    nearest = next(iter(get_close_matches(topic, known, 1)), None)
     problem = f"no machine has an event {topic!r}"
-    raise UnknownTopicError(declaration.where, topic, problem, tuple(known), nearest)
+    raise unknown(declaration.where, topic, problem, declaration.topics.event_names(), topic)
 
 
-def _at_rest(
+def _ready_first(
     place: Place, targets: list[Target], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[Target]:
     """Yield those that are at rest, when their turn comes; the others get the event after that.
@@ -81,7 +76,17 @@ def _at_rest(
 
 
 def publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
-    """Publish a signal of the domain, on every orchestrator that hears of it."""
+    """Publish a signal of the domain, in the current cascade or as one."""
+    declaration = place.owner.__declaration__
+    known = sorted(declaration.topics.signals)
+    if check_topic(declaration.where, signal) not in known:
+        problem = f"no signal of the domain is called {signal!r}"
+        raise unknown(declaration.where, signal, problem, known, signal)
+    _calls.in_cascade(lambda: _publish(place, signal, kwargs))
+
+
+def _publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
+    """Announce it on every orchestrator that hears of it."""
     cascade = joined(here.get())
     for other in place.holders():
         cascade.announced[id(other)] = other

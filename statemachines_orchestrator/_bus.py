@@ -64,7 +64,7 @@ class OrderedSignal(NamedSignal):
         if not callable(given):
             message = f"connect() takes a function, and was given {receiver!r}"
             raise TypeError(message)
-        if iscoroutinefunction(receiver) or iscoroutinefunction(type(receiver).__call__):
+        if must_be_awaited(receiver):
             raise AsyncObserverError(_name_of(receiver), self.name)
         self._is_plain = self._is_plain and sender is ANY and not weak
         return super().connect(receiver, sender, weak)
@@ -130,6 +130,11 @@ class Bus(Namespace):
 
     def _failed(self, receiver: Any, error: Exception, record: Any) -> None:
         self._on_error(_name_of(receiver), error, record)
+
+
+def must_be_awaited(function: Any) -> bool:
+    """Whether a callable is an `async def`, or has one as its `__call__`."""
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
 def _name_of(receiver: Any) -> str:

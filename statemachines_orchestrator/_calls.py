@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._joins import take_over
+from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._turns import in_running_loop
-from statemachines_orchestrator.exceptions import ReactionErrors, RunawayCascadeError, add_note
+from statemachines_orchestrator.exceptions import (
+    ReactionErrors,
+    RunawayCascadeError,
+)
 from statemachines_orchestrator.records import Failed, next_seq
 
 if TYPE_CHECKING:

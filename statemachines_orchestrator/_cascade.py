@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._joins import judge
+from statemachines_orchestrator._notes import add_note, shown, told
 from statemachines_orchestrator._places import innermost_first
 from statemachines_orchestrator._runaway import WATCHED, loop_to
 from statemachines_orchestrator.exceptions import (
     Failure,
     RunawayCascadeError,
-    add_note,
-    shown,
-    told,
 )
 from statemachines_orchestrator.topics import SETTLED
 

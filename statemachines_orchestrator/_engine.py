@@ -58,8 +58,8 @@ _SEAMS_2 = (
     "_external_queue _trigger sm._callbacks._registry sm._callbacks.call sm._callbacks.async_call"
 )
 _SEAMS_3 = (
-    "external_queue.queue.queue microstep _enter_states _prepare_exit_states "
-    "_prepare_entry_states select_transitions select_eventless_transitions "
+    "external_queue.queue.queue internal_queue.queue.queue microstep _enter_states "
+    "_prepare_exit_states _prepare_entry_states select_transitions select_eventless_transitions "
     "_invoke_manager.mark_for_invoke _invoke_manager._active"
 )
 _SEAMS = f"put processing_loop _processing {_SEAMS_3 if HOST_IS_3 else _SEAMS_2}"
@@ -262,12 +262,12 @@ class Seam:
 
     def rest(self) -> None:
         """Do what waits for the machine to be at rest, if it is."""
-        while self.at_rest and not self._is_awaited():
+        while self.at_rest and not self._is_needed():
             first = next(iter(tuple(self.at_rest)), None)
             self.at_rest.pop(first, _do_nothing)()  # if it is gone, another thread does it
 
-    def _is_awaited(self) -> bool:
-        """Whether the machine is in mid-step, or the event of a call waits that will run it."""
+    def _is_needed(self) -> bool:
+        """Whether the machine is in mid-step, or a call will run it whose event was just put."""
         return is_in_mid_step(self.machine) or (not self.is_async and bool(self.queue))
 
     # In -----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._places import Place
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Ear", "Join", "JoinPlan", "Movement", "Term", "judge", "take_over"]
+__all__ = ["Join", "JoinPlan", "JoinSubscription", "Movement", "Term", "judge", "take_over"]
 
 
 @attrs.frozen
@@ -36,6 +36,11 @@ class Term:
     count: int
     states: Mapping[tuple[str, ...], frozenset[str]]
     """By the names that lead to a machine, the ids of the states."""
+
+    @property
+    def field(self) -> str:
+        """The first of the names: the field of the fleet, where members are counted."""
+        return next(iter(self.states))[0]
 
     def counts(self, inside: int, members: int) -> bool:
         """Whether so many of a fleet's members being in one of the states is enough."""
@@ -67,8 +72,7 @@ class JoinPlan:
             if term.quantifier is None:
                 machines.update(term.states)
             else:
-                field = next(iter(term.states))[0]
-                fleets[field] = (*fleets.get(field, ()), index)
+                fleets[term.field] = (*fleets.get(term.field, ()), index)
         return cls(text, terms, frozenset(machines), fleets)
 
     @property
@@ -276,12 +280,11 @@ class Join:
         if term.quantifier is None:
             known, states = self.known, term.states
             return any(not known.get(path, _NOTHING).isdisjoint(states[path]) for path in states)
-        field = next(iter(term.states))[0]
-        return term.counts(len(self.inside[index]), len(self.members[field]))
+        return term.counts(len(self.inside[index]), len(self.members[term.field]))
 
 
-class Ear:
-    """The receiver of a join: it hears of the machines under one name."""
+class JoinSubscription:
+    """A join of one orchestrator to the machines under one name: the receiver that notes moves."""
 
     __slots__ = ("join", "names")
 

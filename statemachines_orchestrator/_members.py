@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._places import NO_KEY
+from statemachines_orchestrator._places import NO_KEY, longer
 from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def machines_below(
     With it the path that leads there, and the names alone, by which topics call it.
     """
     for name, key, member in members_of(owner):
-        below = (*path, name) if key is NO_KEY else (*path, name, key)
+        below = longer(path, name, key)
         if is_orchestrator(member):
             yield from machines_below(member, below, f"{prefix}{name}.")
         else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._bus import Bus
     from statemachines_orchestrator.records import Record
 
-__all__ = ["NO_KEY", "PLACE", "Level", "Place", "innermost_first", "place_of"]
+__all__ = ["NO_KEY", "PLACE", "Level", "Place", "innermost_first", "longer", "place_of"]
 
 NO_KEY: Any = object()
 """The key of what stands in a field of its own, and not in a fleet."""
@@ -92,9 +92,8 @@ class Place:
 
     def below(self, name: str, key: Hashable) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:
         """Return the path and the fleet keys of what stands here under `name`."""
-        if key is NO_KEY:
-            return (*self.path, name), self.keys
-        return (*self.path, name, key), (*self.keys, key)
+        keys = self.keys if key is NO_KEY else (*self.keys, key)
+        return longer(self.path, name, key), keys
 
     def levels_of(self, name: str, machine_class: type) -> tuple[Level, ...]:
         """Return who hears of the machines of one class in the field `name`, innermost first."""
@@ -149,6 +148,11 @@ class Place:
     def holders(self) -> Iterator[Place]:
         """Yield this place, then those of its holders, outward."""
         return (place for place, _prefix in self.outward)
+
+
+def longer(path: tuple[Any, ...], name: str, key: Hashable) -> tuple[Any, ...]:
+    """Return a path of names and keys that goes on to a field, or to the member of a fleet."""
+    return (*path, name) if key is NO_KEY else (*path, name, key)
 
 
 def innermost_first(place: Place) -> int:

@@ -19,7 +19,6 @@ from statemachines_orchestrator.exceptions import (
     DeclarationError,
     NameClashError,
     NotAReactionError,
-    UnknownTopicError,
 )
 from statemachines_orchestrator.reactions import (
     SURFACE,
@@ -30,7 +29,7 @@ from statemachines_orchestrator.reactions import (
     reactions_of,
     removed,
 )
-from statemachines_orchestrator.topics import ANY, OBSERVED_KINDS, Topics
+from statemachines_orchestrator.topics import OBSERVED_KINDS, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -164,10 +163,7 @@ def _route(topics: Topics, route: Route) -> RoutePlan:
         if isinstance(target, Event):
             targets.append(f"{type(machine_of(target)).__name__}.{target}")
             continue
-        topic = topics.event(target, where)
-        if topic.endswith(f".{ANY}"):
-            raise UnknownTopicError(where, target, "it names no single event")
-        targets.append(topic)
+        targets.append(topics.single_event(target, where))
     return RoutePlan(tuple(targets), route)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._host import HOST_IS_3, flat_move, store_of
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import NO_KEY
-from statemachines_orchestrator.exceptions import shown
 from statemachines_orchestrator.records import Ignored, Sent, Transitioned, next_seq
 from statemachines_orchestrator.topics import ANY, canonical
 

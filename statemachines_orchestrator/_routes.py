@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from statemachine import Event
 
-from statemachines_orchestrator._sending import Address, address_of, deliver
+from statemachines_orchestrator._sending import Address, Target, address_of, deliver
 
 if TYPE_CHECKING:
     from statemachines_orchestrator.reactions import Route
@@ -35,11 +35,13 @@ class RoutePlan:
         targets = [target for address in addresses for target in address.targets()]
         return deliver(targets, args, kwargs, if_enabled=self.route.if_enabled)
 
-    def addresses(self, owner: Any) -> list[Address]:
+    def addresses(self, owner: Any) -> list[Address | Target]:
         """Return what the targets name in one orchestrator."""
         return [
-            address_of(owner, target) if isinstance(target, Event) else Address(target, owner)
-            for target in self.route.targets
+            address_of(owner, target)
+            if isinstance(target, Event)
+            else Address(topic, owner, target)
+            for topic, target in zip(self.targets, self.route.targets, strict=True)
         ]
 
     def must_be_awaited(self, owner: Any) -> bool:

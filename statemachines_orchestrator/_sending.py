@@ -10,16 +10,14 @@ import attrs
 from statemachines_orchestrator._enabled import enabled_events
 from statemachines_orchestrator._engine import is_async, machine_of, seam_of
 from statemachines_orchestrator._members import is_orchestrator, members_in
-from statemachines_orchestrator._places import NO_KEY
+from statemachines_orchestrator._notes import add_note, shown
+from statemachines_orchestrator._places import longer
 from statemachines_orchestrator.exceptions import (
     Failure,
     ReactionErrors,
     UnknownTopicError,
-    add_note,
-    shown,
 )
 from statemachines_orchestrator.fleets import Fleet
-from statemachines_orchestrator.topics import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +50,10 @@ class Target:
     def must_be_awaited(self) -> bool:
         """Whether the machine is async."""
         return is_async(self.machine)
+
+    def targets(self) -> Iterator[Target]:
+        """Yield itself, as an address yields all that it names."""
+        yield self
 
     def send(
         self,
@@ -88,35 +90,21 @@ class Target:
 
 @attrs.frozen
 class Address:
-    """What a topic or a bound event names in one orchestrator."""
+    """What a topic names in one orchestrator."""
 
     topic: str
     """The topic in its canonical spelling."""
     owner: Any
-    machine: Any = None
-    """The machine of a bound event."""
-    name: str = ""
-    """The name of that machine."""
-    spelled: str = ""
+    spelled: str
     """The topic as it was given: python-statemachine declares `error_x` in another spelling."""
-
-    @property
-    def event(self) -> str:
-        """The name of the event, of that machine."""
-        return self.topic[len(self.name) + 1 :]
 
     def targets(self) -> Iterator[Target]:
         """Yield the machines and their event: of fleets, the members that there are now."""
-        if self.machine is not None:
-            yield Target((self.name,), self.name, self.machine, self.event)
-        else:
-            yield from _below(self.owner, self.spelled or self.topic, (), "")
+        return _below(self.owner, self.spelled, (), "")
 
     @property
     def is_many(self) -> bool:
         """Whether the topic leads through a fleet."""
-        if self.machine is not None:
-            return False
         owner, rest = self.owner, self.topic
         while is_orchestrator(owner):
             field, _, rest = rest.partition(".")
@@ -141,32 +129,35 @@ class Address:
             return target.send(args, kwargs, if_enabled=if_enabled)
         if if_enabled:
             return None
-        problem = f"{self.topic.rpartition('.')[0]!r} holds no machine yet"
-        raise UnknownTopicError(self.owner.__declaration__.where, self.topic, problem)
+        raise _holds_none(self.owner.__declaration__.where, self.topic)
+
+
+def _holds_none(where: str, topic: str) -> UnknownTopicError:
+    return UnknownTopicError(where, topic, f"{topic.rpartition('.')[0]!r} holds no machine yet")
 
 
 def _below(owner: Any, topic: str, path: tuple[Any, ...], prefix: str) -> Iterator[Target]:
     field, _, rest = topic.partition(".")
     for key, member in members_in(getattr(owner, field, None)):  # of several classes, not all
-        below = (*path, field) if key is NO_KEY else (*path, field, key)
+        below = longer(path, field, key)
         if is_orchestrator(member):
             yield from _below(member, rest, below, f"{prefix}{field}.")
         else:
             yield Target(below, prefix + field, member, rest)
 
 
-def _levels_in(owner: Any, machine: Any) -> list[Any]:
-    """Return under which names an orchestrator hears of a machine."""
+def _bound(owner: Any, machine: Any, event: str) -> Target | None:
+    """Return the event of a machine as an orchestrator names it, `None` if it is none of its."""
     seam = seam_of(machine)
-    return [
-        level
-        for publisher in (() if seam is None else seam.publishers)
-        for level in publisher.levels
-        if level.place.owner is owner
-    ]
+    for publisher in () if seam is None else seam.publishers:
+        for level in publisher.levels:
+            if level.place.owner is owner:
+                path, _keys = publisher.place.below(publisher.name, publisher.key)
+                return Target(path[len(level.place.path) :], level.name, machine, event)
+    return None
 
 
-def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address:
+def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address | Target:
     """Return what a topic or a bound event names.
 
     Raises `UnknownTopicError` if it is none of the orchestrator, names no single event,
@@ -175,17 +166,14 @@ def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address:
     where = owner.__declaration__.where
     machine = machine_of(topic)
     if machine is not None:
-        levels = _levels_in(owner, machine)
-        if not levels:
-            problem = f"its machine is none of {owner!r}"
-            raise UnknownTopicError(where, str(topic), problem)
-        return Address(f"{levels[0].name}.{topic}", owner, machine, levels[0].name)
-    resolved = owner.__declaration__.topics.event(topic, where, beside=beside)
-    address = Address(resolved, owner, spelled=topic)
-    if address.topic.endswith(f".{ANY}"):
-        raise UnknownTopicError(where, topic, "it names no single event")
+        target = _bound(owner, machine, str(topic))
+        if target is None:
+            raise UnknownTopicError(where, str(topic), f"its machine is none of {owner!r}")
+        return target
+    resolved = owner.__declaration__.topics.single_event(topic, where, beside)
+    address = Address(resolved, owner, topic)
     if not address.is_many and not any(True for _ in address.targets()):
-        raise UnknownTopicError(where, topic, f"{topic.rpartition('.')[0]!r} holds no machine yet")
+        raise _holds_none(where, topic)
     return address
 
 
@@ -208,10 +196,10 @@ def deliver(
     delivery = _Delivery(iter(targets), args, kwargs, if_enabled=if_enabled)
     for target in delivery.rest:
         with delivery.to(target):
-            result = target.send(args, kwargs, if_enabled=if_enabled, refused=REFUSED)
+            result = delivery.send()
             if isawaitable(result):
-                return delivery.go_on(target, result)
-            delivery.keep(target, result)
+                return delivery.go_on(result)
+            delivery.keep(result)
     return delivery.end()
 
 
@@ -251,20 +239,24 @@ class _Delivery:
         self.failures.append(Failure(label, None, error))
         return True
 
-    def keep(self, target: Target, result: Any) -> None:
-        if result is not REFUSED:
-            self.results[named(target.path)] = result
+    def send(self) -> Any:
+        """Send to the target."""
+        facts = {"if_enabled": self.if_enabled, "refused": REFUSED}
+        return self.target.send(self.args, self.kwargs, **facts)
 
-    async def go_on(self, target: Target, awaitable: Any) -> dict[Any, Any]:
-        """Await the result of a target, and go on with those that are left."""
-        with self.to(target):
-            self.keep(target, await awaitable)
-        for other in self.rest:
-            with self.to(other):
-                result = other.send(
-                    self.args, self.kwargs, if_enabled=self.if_enabled, refused=REFUSED
-                )
-                self.keep(other, await result if isawaitable(result) else result)
+    def keep(self, result: Any) -> None:
+        """Keep what the target returned, unless it was asked first and refused."""
+        if result is not REFUSED:
+            self.results[named(self.target.path)] = result
+
+    async def go_on(self, awaitable: Any) -> dict[Any, Any]:
+        """Await the result of the target, and go on with those that are left."""
+        with self.to(self.target):
+            self.keep(await awaitable)
+        for target in self.rest:
+            with self.to(target):
+                result = self.send()
+                self.keep(await result if isawaitable(result) else result)
         return self.end()
 
     def end(self) -> dict[Any, Any]:

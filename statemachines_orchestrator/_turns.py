@@ -46,8 +46,10 @@ class Turn:
         self.parent: Turn | None = None
         """The turn that led to this one, kept only while a runaway is looked for."""
 
-    goes_first = False
-    """Whether it was queued in front of turns that were there before."""
+    @property
+    def goes_first(self) -> bool:
+        """Whether it was queued in front of turns that were there before."""
+        return False
 
     @property
     def root(self) -> Any:
@@ -306,7 +308,7 @@ class Post(Turn):
         return self._cause
 
     @property
-    def goes_first(self) -> bool:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride]
+    def goes_first(self) -> bool:
         """Whether it was queued in front of turns that were there before."""
         return self.if_enabled
 

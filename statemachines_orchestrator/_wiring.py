@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction, isfunction
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,6 +10,7 @@ from statemachine import Event
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._binding import binder
+from statemachines_orchestrator._bus import must_be_awaited
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._plans import Plan, condition_of, resolved_topic
 from statemachines_orchestrator._turns import Subscription
@@ -132,7 +133,7 @@ def subscribe(
         topics=(found,),
         call=binder(function, method=False),
         cond=None if cond is None else condition_of(cls, reaction),
-        is_async=_is_async(function),
+        is_async=must_be_awaited(function),
         reaction=reaction,
     )
     bus.names.add(name)
@@ -140,7 +141,3 @@ def subscribe(
     subscription = Subscription(place_of(orchestrator), plan, found, _calls.enqueue)
     receiver = signal.connect(subscription)
     return lambda: signal.disconnect(receiver)
-
-
-def _is_async(function: Any) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)

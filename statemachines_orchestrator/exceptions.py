@@ -124,7 +124,7 @@ class DeclarationError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class NameClashError(OrchestratorError, TypeError):
-    """A field, a reaction or a signal has a name that is taken: by the surface, an option, ...."""
+    """A name is taken: by the surface, an option, or another field, reaction or signal."""
 
     where: str
     name: str
@@ -442,37 +442,3 @@ class ReactionErrors(OrchestratorError, ExceptionGroup[Exception]):  # noqa: N81
         """Pickle the group with its facts and its notes."""
         args = (self.message, list(self.exceptions), self.result, self.failures)
         return type(self), args, {"__notes__": getattr(self, "__notes__", [])}
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """Add `note` to `error`, on every supported Python.
-
-    `BaseException.add_note` is there from Python 3.11 on; the backport of exception groups
-    prints `__notes__` before that.
-    """
-    error.__dict__.setdefault("__notes__", []).append(note)
-
-
-def shown(value: Any) -> str:
-    """Return `repr(value)`, and something in its place where that raises."""
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001 - what is told must not hide what happened
-        return f"<{type(value).__name__}>"
-
-
-def told(name: str, record: Any) -> str:
-    """Return `Shop.capture, in reaction to payment.authorize (unpaid → authorized)`."""
-    if record is None:
-        return name
-    what = getattr(record, "event", None) or getattr(record, "name", None)
-    parts = (
-        part if isinstance(part, str) else shown(part) for part in (*record.path, what) if part
-    )
-    topic = ".".join(parts)
-    topic = topic or type(record).__name__.lower()
-    source = getattr(record, "source", None)
-    if source is None:
-        return f"{name}, in reaction to {topic}"
-    target = record.target or source
-    return f"{name}, in reaction to {topic} ({source.id} → {target.id})"

@@ -17,7 +17,10 @@ from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from statemachines_orchestrator._host import Machine, configuration_of
-from statemachines_orchestrator.exceptions import NotAMemberError, shown
+from statemachines_orchestrator._notes import shown
+from statemachines_orchestrator.exceptions import (
+    NotAMemberError,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,8 +40,9 @@ _NONE: Any = object()
 class Holding(Protocol):
     """The field of an orchestrator that holds a fleet: what the fleet calls."""
 
-    owner: Any
-    """The orchestrator."""
+    @property
+    def owner(self) -> Any:
+        """The orchestrator."""
 
     def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
         """Attach members and put them in, as one move; all of them or none."""
@@ -163,8 +167,8 @@ class Fleet(MutableMapping[Key, Member]):
     def key_of(self, member: Member) -> Key:
         """Return the key under which a member stands, whatever the size of the fleet.
 
+        It tells that of a member that was taken out in mid-step, too, as long as it has not left.
         A fleet that no orchestrator holds is searched.
-        Also of one that was taken out in mid-step, as long as it has not left.
         Raises `NotAMemberError`, a `LookupError`, if it is none.
         """
         if self._holding is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-from difflib import get_close_matches
 from reprlib import recursive_repr
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import attrs
 
 from statemachines_orchestrator import _calls
-from statemachines_orchestrator._attachment import BUS, assemble, set_machine
+from statemachines_orchestrator._attachment import assemble, set_machine
 from statemachines_orchestrator._broadcasts import broadcast, enabled_below, publish
 from statemachines_orchestrator._declaration import (
     Declaration,
@@ -29,9 +28,7 @@ from statemachines_orchestrator.exceptions import (
     AsyncReactionError,
     DeclarationError,
     MachineFieldIsSetError,
-    UnknownTopicError,
 )
-from statemachines_orchestrator.topics import check_topic
 
 if sys.version_info >= (3, 11):
     from typing import dataclass_transform
@@ -169,14 +166,7 @@ class Orchestrator:
         in the order of connection. It looks, and sends nothing.
         Raises `DeclarationError` if an own `__init__` has not called `__attrs_init__`.
         """
-        bus: Bus | None = vars(self).get(BUS)
-        if bus is None:
-            raise DeclarationError(
-                self.__declaration__.where,
-                "its own __init__ has not called self.__attrs_init__(...)",
-                "Call it, with the fields as its arguments: it attaches the machines",
-            )
-        return bus
+        return self.__place.bus
 
     def post(self, topic: Sendable, /, *args: Any, **kwargs: Any) -> None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
@@ -239,14 +229,7 @@ class Orchestrator:
         `ReactionErrors` raised for what fails in it.
         Raises `UnknownTopicError`, with the nearest, if no such signal is declared.
         """
-        place = self.__place
-        signals = self.__declaration__.topics.signals
-        if check_topic(self.__declaration__.where, signal) not in signals:
-            nearest = next(iter(get_close_matches(signal, signals, 1)), None)
-            problem = f"no signal of the domain is called {signal!r}"
-            known = tuple(sorted(signals))
-            raise UnknownTopicError(self.__declaration__.where, signal, problem, known, nearest)
-        _calls.in_cascade(lambda: publish(place, signal, kwargs))
+        publish(self.__place, signal, kwargs)
 
     def enabled_events(self) -> Any:
         """Return, for each machine, the events that it would take now.
@@ -261,9 +244,14 @@ class Orchestrator:
 
     @property
     def __place(self) -> Place:
-        """Where it stands; its bus must be there, or its constructor is not done."""
-        self.bus  # noqa: B018 - raises if there is none
-        place: Place = place_of(self)
+        """Where it stands: what its constructor has made, when it is done."""
+        place: Place | None = place_of(self)
+        if place is None:
+            raise DeclarationError(
+                self.__declaration__.where,
+                "its own __init__ has not called self.__attrs_init__(...)",
+                "Call it, with the fields as its arguments: it attaches the machines",
+            )
         return place
 
     # Storage ------------------------------------------------------------------------------
@@ -298,7 +286,6 @@ class Orchestrator:
         """Return the fields and attributes, without the bus and its observers."""
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         state.update(vars(self))
-        state.pop(BUS, None)
         state.pop(PLACE, None)
         return state
 

@@ -224,8 +224,8 @@ class Subscriber:
         its guards are asked with these arguments, its validators are not.
 
         A target that raises keeps the event from no other one. A signal of the domain is
-        published, not sent. The rules of order, of overriding
-        and of `removed` are those of a method.
+        published, not sent. The rules of order, of overriding and of `removed` are those of a
+        method.
         Raises `NotAReactionError` at once if a target is none, and `UnknownTopicError` when the
         class is defined if it has no such machine or event.
         """

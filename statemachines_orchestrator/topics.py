@@ -35,6 +35,7 @@ __all__ = [
     "Vocabulary",
     "canonical",
     "check_topic",
+    "unknown",
     "vocabulary_of",
 ]
 
@@ -158,7 +159,7 @@ class Topics:
             return f"{kind}:{self._turn(topic, kind, rest, where)}"
         problem = f"{kind!r} is no kind of topic"
         topics = [f"{known}:{rest}" for known in (*STATE_KINDS, *OBSERVED_KINDS)]
-        raise _unknown(where, topic, problem, topics, topic)
+        raise unknown(where, topic, problem, topics, topic)
 
     def event(
         self, topic: str, where: str, whole: str | None = None, beside: Iterable[str] = ()
@@ -169,6 +170,13 @@ class Topics:
         """
         check_topic(where, topic)
         return self._find_or_raise(whole or topic, topic, where, "event", beside)
+
+    def single_event(self, topic: str, where: str, beside: Iterable[str] = ()) -> str:
+        """Return `machine.event` in its canonical spelling: something that can be sent."""
+        resolved = self.event(topic, where, beside=beside)
+        if resolved.endswith(f".{ANY}"):
+            raise UnknownTopicError(where, topic, "it names no single event")
+        return resolved
 
     def state(self, path: str, where: str, whole: str | None = None) -> str:
         """Return `machine.state`."""
@@ -215,7 +223,7 @@ class Topics:
         known = list(found.known)
         if path.partition(".")[0] not in self.vocabularies:
             known.extend(beside)
-        raise _unknown(where, whole, found.problem, known, path, prefix)
+        raise unknown(where, whole, found.problem, known, path, prefix)
 
     def _find(self, path: str, what: What) -> str | _Unknown:
         """Return a path in its canonical spelling, or why there is none."""
@@ -277,7 +285,7 @@ class Topics:
         if kind == "failed" and not get_close_matches(name, known, 1):
             return name
         problem = f"no reaction or posted event is called {name!r}"
-        raise _unknown(where, whole, problem, known, name, kind + ":")
+        raise unknown(where, whole, problem, known, name, kind + ":")
 
     def _is_turn(self, name: str) -> bool:
         """Whether a reaction, here or in the orchestrators below, has this name."""
@@ -308,7 +316,7 @@ class Topics:
 def _no_key(field: str, key: str, rest: str) -> str:
     return (
         f"{field!r} is a fleet, and a topic names no key; what is for all members is "
-        f"'{field}.{rest}', for one of them send a bound event: post(....{field}[{key!r}].{rest})"
+        f"'{field}.{rest}', for one of them send a bound event: post(orc.{field}[{key!r}].{rest})"
     )
 
 
@@ -321,9 +329,10 @@ def check_topic(where: str, topic: Any) -> str:
     raise UnknownTopicError(where, repr(topic), f"a topic is a string{fix}")
 
 
-def _unknown(  # noqa: PLR0913, PLR0917 - the facts of an error
+def unknown(  # noqa: PLR0913, PLR0917 - the facts of an error
     where: str, topic: str, problem: str, known: list[str], given: str, prefix: str = ""
 ) -> UnknownTopicError:
+    """Return the error for a topic that is none: with the nearest to `given` of all `known`."""
     nearest = next(iter(get_close_matches(given, known, 1)), None)
     return UnknownTopicError(
         where,

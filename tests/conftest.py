@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import pickle
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +15,8 @@ import statemachine.utils
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from statemachines_orchestrator import Orchestrator, ReactionErrors
 
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 
@@ -60,6 +66,94 @@ class Engine:
         with pytest.raises(expected) as caught:
             self.run(call)
         return caught.value
+
+
+def entered(engine: Engine, machine: Any) -> Any:
+    """Return a machine that has entered its initial state: 2.5 runs no copy of one that has not."""
+    if engine.is_async:
+        engine.run(machine.activate_initial_state)
+    return machine
+
+
+def awaited(call: Callable[[], Any]) -> Any:
+    """Make a call in an event loop, whatever the engine of its machines, and await it."""
+
+    async def main() -> Any:
+        result = call()
+        return await result if inspect.isawaitable(result) else result
+
+    return asyncio.run(main())
+
+
+def operations(call: Callable[[], Any]) -> int:
+    """Return how many functions of Python and of C a call calls, in an event loop."""
+    counted = 0
+
+    def profile(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal counted
+        counted += event in {"call", "c_call"}
+
+    async def main() -> None:
+        sys.setprofile(profile)
+        try:
+            result = call()
+            if inspect.isawaitable(result):
+                await result
+        finally:
+            sys.setprofile(None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+    return counted
+
+
+def listen(orchestrator: Orchestrator, *topics: str) -> list[tuple[str, Any]]:
+    """Connect an observer to each topic, and return the list of topics and records they fill."""
+    heard: list[tuple[str, Any]] = []
+
+    def observer(topic: str) -> Callable[..., None]:
+        return lambda machine, record: heard.append((topic, record))
+
+    for topic in topics:
+        orchestrator.bus.signal(topic).connect(observer(topic))
+    return heard
+
+
+def told_by(error: ReactionErrors) -> list[tuple[str, str]]:
+    """Return who failed, with the class of the exception."""
+    return [(failure.reaction, type(failure.exception).__name__) for failure in error.failures]
+
+
+def pickled(value: Any) -> Any:
+    """Return what comes back from a pickle."""
+    return pickle.loads(pickle.dumps(value))
+
+
+class SlowRow:
+    """A model: the look of one thread at its state waits, once, until it is let go."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.waits_for: int | None = None
+        """The thread whose next look waits."""
+        self.inside, self.leave = threading.Event(), threading.Event()
+
+    @property
+    def state(self) -> Any:
+        value = self.value
+        if self.waits_for == threading.get_ident():
+            self.waits_for = None
+            self.inside.set()
+            assert self.leave.wait(10)
+        return value
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self.value = value
 
 
 def close_the_hosts_loop() -> None:

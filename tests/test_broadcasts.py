@@ -9,7 +9,7 @@ import attrs
 import pytest
 import statemachine
 from blinker import NamedSignal
-from conftest import needs_3
+from conftest import needs_3, told_by
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
@@ -83,11 +83,6 @@ def sent_in(owner: Any) -> list[str]:
 
     owner.bus.signal("sent:*").connect(note)
     return sent
-
-
-def told_by(error: ReactionErrors) -> list[tuple[str, str]]:
-    """Return who failed, with the class of the exception."""
-    return [(failure.reaction, type(failure.exception).__name__) for failure in error.failures]
 
 
 class AsyncMotor(Motor):

@@ -12,7 +12,6 @@ and the string kinds are written where they are the subject.
 import asyncio
 import copy
 import importlib.util
-import pickle
 import re
 import sys
 import textwrap
@@ -22,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Optional, Union
 
 import attrs
 import pytest
-from conftest import needs_3
+from conftest import needs_3, pickled
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import Orchestrator, on, on_enter, removed
@@ -1806,11 +1805,6 @@ class SlottedStore(Orchestrator):
         """Pay, and note that it was done."""
         self.payment.send("authorize")
         self.log.append("paid")
-
-
-def pickled(value: Any) -> Any:
-    """Return what comes back from a pickle."""
-    return pickle.loads(pickle.dumps(value))
 
 
 STORES = pytest.mark.parametrize("store_class", [Store, SlottedStore])

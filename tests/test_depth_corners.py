@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 import pytest
 import statemachine
-from conftest import needs_3
+from conftest import SlowRow, needs_3
 from statemachine import Event, State, StateMachine
 
 from statemachines_orchestrator import (
@@ -539,48 +539,30 @@ def test_a_signal_that_is_sent_by_hand_lets_the_joins_look(engine: Engine) -> No
 
 def test_a_bit_that_fell_and_rose_in_another_thread_is_not_cleared() -> None:
     """A thread that saw the join false, and was overtaken, looks again and lets the bit stand."""
-    inside, leave = threading.Event(), threading.Event()
-    looks: list[Any] = []
-    log: list[str] = []
-
-    class Kept:
-        value: Any = None
-
-        @property
-        def state(self) -> Any:
-            value = self.value
-            if looks and looks[0] == threading.get_ident():
-                looks.clear()
-                inside.set()
-                assert leave.wait(10)
-            return value
-
-        @state.setter
-        def state(self, value: Any) -> None:
-            self.value = value
+    row, log = SlowRow(), list[str]()
 
     class One(Orchestrator):
         order: Order
 
         @on("order.restore")
         def next_look_waits(self) -> None:
-            if not inside.is_set():
-                looks.append(threading.get_ident())
+            if not row.inside.is_set():
+                row.waits_for = threading.get_ident()
 
         @when("order.shipped")
         def shipped(self) -> None:
             log.append("shipped")
 
-    one = One(Order(Kept()))
+    one = One(Order(row))
     one.order.ship()
     assert log == ["shipped"]
     thread = threading.Thread(target=one.order.restore)
     thread.start()
-    assert inside.wait(10)  # the thread has seen that the order is pending
+    assert row.inside.wait(10)  # the thread has seen that the order is pending
     one.order.touch()  # here the bit falls
     one.order.ship()  # and rises
     assert log == ["shipped", "shipped"]
-    leave.set()
+    row.leave.set()
     thread.join(10)
     one.order.touch()  # true all the time
     assert log == ["shipped", "shipped"]

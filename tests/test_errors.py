@@ -18,6 +18,7 @@ from statemachine import State, StateMachine
 
 import statemachines_orchestrator
 from statemachines_orchestrator import Orchestrator, exceptions, on, on_enter
+from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     AsyncObserverError,
@@ -752,7 +753,7 @@ def test_an_error_is_of_the_one_base_and_of_a_builtin(misused: Misuse) -> None:
 def test_an_error_takes_notes(misused: Misuse) -> None:
     """An error takes notes, as every exception does, and pickles with them."""
     error = misused.caught()
-    exceptions.add_note(error, "a note")
+    add_note(error, "a note")
     restored = pickle.loads(pickle.dumps(error))
     assert (restored.__notes__, restored.__notes__[-1]) == (error.__notes__, "a note")
 
@@ -942,7 +943,7 @@ def test_parts_of_a_group_tell_exceptions_by_identity() -> None:
 def test_a_group_keeps_its_notes_and_its_causes_when_it_is_split() -> None:
     """The parts of a group carry its traceback, its cause, its context and its notes."""
     group = group_of_failures()
-    exceptions.add_note(group, "a note")
+    add_note(group, "a note")
     group.__cause__ = cause = RuntimeError("a cause")
     part: Any = group.subgroup(Broken)
     assert (part.__notes__, part.__cause__, part.__traceback__) == (
@@ -978,7 +979,7 @@ def test_except_star_takes_its_part_with_result_and_failures() -> None:
 def test_a_group_pickles() -> None:
     """A group comes back from a pickle with exceptions, notes, result and failures."""
     group = group_of_failures()
-    exceptions.add_note(group, "a note")
+    add_note(group, "a note")
     restored = pickle.loads(pickle.dumps(group))
     assert (type(restored), str(restored), told(restored)) == (
         ReactionErrors,

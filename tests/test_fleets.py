@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
-import pickle
-import sys
 import threading
 import tracemalloc
 import weakref
 from collections import deque
 from functools import partial
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 import attrs
 import pytest
-from conftest import needs_3
+from conftest import awaited, entered, listen, needs_3, operations, pickled
 from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
@@ -98,13 +95,6 @@ class Yard(Orchestrator):
     items: Fleet[str, Item] = attrs.field(factory=Fleet[str, Item])
 
 
-def entered(engine: Engine, machine: Any) -> Any:
-    """Return a machine that has entered its initial state: 2.5 runs no copy of one that has not."""
-    if engine.is_async:
-        engine.run(machine.activate_initial_state)
-    return machine
-
-
 def depot_of(engine: Engine, keys: Iterable[str]) -> Depot:
     """Return a depot with a new item under each key."""
     item = engine.machine(Item)
@@ -112,54 +102,6 @@ def depot_of(engine: Engine, keys: Iterable[str]) -> Depot:
     for key in keys:
         depot.items[key] = item()
     return depot
-
-
-def listen(orchestrator: Orchestrator, *topics: str) -> list[tuple[str, Any]]:
-    """Connect an observer to each topic, and return the list of topics and records they fill."""
-    heard: list[tuple[str, Any]] = []
-
-    def observer(topic: str) -> Callable[..., None]:
-        return lambda machine, record: heard.append((topic, record))
-
-    for topic in topics:
-        orchestrator.bus.signal(topic).connect(observer(topic))
-    return heard
-
-
-def awaited(call: Callable[[], Any]) -> Any:
-    """Make a call in an event loop, whatever the engine of its machines, and await it."""
-
-    async def main() -> Any:
-        result = call()
-        return await result if isawaitable(result) else result
-
-    return asyncio.run(main())
-
-
-def operations(call: Callable[[], Any]) -> int:
-    """Return how many functions of Python and of C a call calls, in an event loop."""
-    counted = 0
-
-    def profile(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal counted
-        counted += event in {"call", "c_call"}
-
-    async def main() -> None:
-        sys.setprofile(profile)
-        try:
-            result = call()
-            if isawaitable(result):
-                await result
-        finally:
-            sys.setprofile(None)
-
-    gc.collect()
-    gc.disable()
-    try:
-        asyncio.run(main())
-    finally:
-        gc.enable()
-    return counted
 
 
 # The mapping ----------------------------------------------------------------------------------
@@ -1229,10 +1171,6 @@ def test_a_topic_of_a_fleet_is_checked_when_the_class_is_defined() -> None:
 
 
 # Copies ---------------------------------------------------------------------------------------
-
-
-def pickled(value: Any) -> Any:
-    return pickle.loads(pickle.dumps(value))
 
 
 @pytest.mark.parametrize("through", [copy.copy, copy.deepcopy, pickled])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import statemachine
-from conftest import needs_3
+from conftest import SlowRow, needs_3
 from statemachine import State, StateMachine
 
 import statemachines_orchestrator
@@ -1330,25 +1330,7 @@ def test_a_machine_that_another_task_holds_in_mid_step_counts_when_it_is_at_rest
 
 def test_a_thread_that_looks_at_a_state_while_another_moves_it_leaves_the_bit_right() -> None:
     """When both threads have come to rest, the bit equals what the states tell."""
-    inside, leave = threading.Event(), threading.Event()
-    looks: list[Any] = []
-    log: list[str] = []
-
-    class Row:
-        value: Any = None
-
-        @property
-        def state(self) -> Any:
-            value = self.value
-            if looks and looks[0] == threading.get_ident():
-                looks.clear()
-                inside.set()
-                assert leave.wait(10)
-            return value
-
-        @state.setter
-        def state(self, value: Any) -> None:
-            self.value = value
+    row, log = SlowRow(), list[str]()
 
     class Shop(Orchestrator):
         order: Order
@@ -1358,18 +1340,18 @@ def test_a_thread_that_looks_at_a_state_while_another_moves_it_leaves_the_bit_ri
         def next_look_waits(self) -> None:
             if self.first:
                 self.first = False
-                looks.append(threading.get_ident())
+                row.waits_for = threading.get_ident()
 
         @when("order.shipped")
         def shipped(self) -> None:
             log.append("shipped")
 
-    shop = Shop(Order(Row()))
+    shop = Shop(Order(row))
     thread = threading.Thread(target=shop.order.ship)
     thread.start()
-    assert inside.wait(10)  # the thread has seen that the order is shipped
+    assert row.inside.wait(10)  # the thread has seen that the order is shipped
     shop.order.restore()
-    leave.set()
+    row.leave.set()
     thread.join(10)
     log.clear()  # whether the first one fired is a matter of who came first
     shop.order.ship()

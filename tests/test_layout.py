@@ -21,6 +21,7 @@ HERE = Path(package.__file__).parent
 FLOORS = [
     "records",
     "exceptions",
+    "_notes",
     "topics",
     "_bus",
     "_host",
@@ -146,13 +147,13 @@ def test_every_public_thing_has_a_docstring() -> None:
 
 
 def test_files_and_functions_are_short() -> None:
-    """Modules under 480 lines, functions with a median of at most 8 and none over 60.
+    """Modules under 460 lines, functions with a median of at most 8 and none over 60.
 
     All that touches the host's undocumented names is one module, however long that is.
     """
     sizes = {name: len((HERE / f"{name}.py").read_text("utf-8").splitlines()) for name in FLOORS}
     assert sizes.pop("_engine") < 700
-    assert max(sizes.values()) < 480, sizes
+    assert max(sizes.values()) < 460, sizes
     assert sizes["_cascade"] < 200
     lengths = sorted(length(node) for module in FLOORS for node in functions_of(module))
     assert statistics.median(lengths) <= 8

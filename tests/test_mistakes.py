@@ -88,7 +88,7 @@ MISTAKES: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (
         lambda desk: desk.post("items.a.pack"),
         UnknownTopicError,
-        "for one of them send a bound event: post(....items['a'].pack)",
+        "for one of them send a bound event: post(orc.items['a'].pack)",
     ),
     (
         lambda _desk: Hall().bus.signal("desks.north.items.pack"),

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import gc
-import pickle
 import weakref
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 import attrs
 import pytest
-from conftest import needs_3
+from conftest import awaited, entered, listen, needs_3, operations, pickled
 from statemachine import State, StateMachine
-from test_fleets import entered, listen, operations
 
 from statemachines_orchestrator import (
     DeclarationError,
@@ -110,16 +106,6 @@ def warehouse_of(engine: Engine, keys: str) -> Warehouse:
     for key in keys:
         warehouse.desks[key] = Desk(engine.machine(Order)())
     return warehouse
-
-
-def awaited(call: Callable[[], Any]) -> Any:
-    """Make a call in an event loop, whatever the engine of its machines, and await it."""
-
-    async def main() -> Any:
-        result = call()
-        return await result if isawaitable(result) else result
-
-    return asyncio.run(main())
 
 
 # Topics and records ---------------------------------------------------------------------------
@@ -1092,10 +1078,6 @@ def test_the_machines_of_an_orchestrator_are_what_stands_in_its_fields(engine: E
 
 
 # Copies and memory ----------------------------------------------------------------------------
-
-
-def pickled(value: Any) -> Any:
-    return pickle.loads(pickle.dumps(value))
 
 
 @pytest.mark.parametrize("through", [copy.copy, copy.deepcopy, pickled])

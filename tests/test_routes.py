@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from conftest import told_by
 from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
@@ -86,11 +87,6 @@ def sent_in(owner: Any) -> list[tuple[Any, ...]]:
 
     owner.bus.signal("sent:*").connect(note)
     return sent
-
-
-def told_by(error: ReactionErrors) -> list[tuple[str, str]]:
-    """Return who failed, with the class of the exception."""
-    return [(failure.reaction, type(failure.exception).__name__) for failure in error.failures]
 
 
 def state_of(machine: Any) -> str:
