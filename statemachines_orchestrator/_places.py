@@ -143,7 +143,10 @@ class Place:
 
     def is_asked_for(self, kind: str) -> bool:
         """Whether somebody, here or outward, ever asked for topics of a kind."""
-        return any(kind in place.bus.kinds for place, _prefix in self.outward)
+        for place, _prefix in self.outward:  # noqa: SIM110 - half the time of any()
+            if kind in place.bus.kinds:
+                return True
+        return False
 
     def holders(self) -> Iterator[Place]:
         """Yield this place, then those of its holders, outward."""

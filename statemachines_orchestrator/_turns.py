@@ -139,10 +139,7 @@ class Turn:
         """Announce that the turn ended well."""
         if result is not SKIPPED:
             seq = next_seq()
-            for place, _prefix in self.place.outward:
-                if "finished" in place.bus.kinds:  # before a closure is made for nobody
-                    self.announce("finished", Finished, seq, self.seq, result=result)
-                    break
+            self.announce("finished", Finished, seq, self.seq, result=result)
 
     def failed(self, error: Exception) -> None:
         """Announce that the turn raised."""
@@ -157,19 +154,17 @@ class Turn:
     ) -> None:
         """Publish a record of the turn, if anybody ever asked for its kind."""
         place = self.place
-        for heard, _prefix in place.outward:
-            if kind in heard.bus.kinds:
-                build = partial(
-                    record_class,
-                    seq=seq,
-                    cause=cause,
-                    path=place.path,
-                    keys=place.keys,
-                    name=self.name,
-                    **facts,
-                )
-                place.publish(f"{kind}:", self.name, self.owner, build)
-                return
+        if place.is_asked_for(kind):  # before anything is built for nobody
+            build = partial(
+                record_class,
+                seq=seq,
+                cause=cause,
+                path=place.path,
+                keys=place.keys,
+                name=self.name,
+                **facts,
+            )
+            place.publish(f"{kind}:", self.name, self.owner, build)
 
     def _announce_started(self) -> None:
         self.announce("started", Started, self.seq, self.cause, topic=self.topic)
@@ -253,9 +248,9 @@ class ReactionTurn(Turn):
 
     def parts_of(self, error: Exception) -> list[tuple[str, Exception]]:
         """Return whose failure it is: of a route to several machines, each with its own."""
-        if self.plan.route is None or not isinstance(error, ReactionErrors):
+        if self.plan.route is None:
             return super().parts_of(error)
-        return [(f"{self.label}, {one.reaction}", one.exception) for one in error.failures]
+        return _parts(error, self.label, f"{self.label}, ")
 
     def call(self) -> Any:
         """Run the reaction."""
@@ -319,13 +314,17 @@ class Post(Turn):
 
     def parts_of(self, error: Exception) -> list[tuple[str, Exception]]:
         """Return whose failure it is: of a post to several machines, each with its own."""
-        if not isinstance(error, ReactionErrors):
-            return super().parts_of(error)
-        return [(one.reaction, one.exception) for one in error.failures]
+        return _parts(error, self.label, "")
 
     def call(self) -> Any:
         """Send the event."""
         return self.address.send(self.args, self.kwargs, if_enabled=self.if_enabled)
+
+
+def _parts(error: Exception, label: str, prefix: str) -> list[tuple[str, Exception]]:
+    """Return the failures of several machines, each with its own name; or else the one there is."""
+    failures = error.failures if isinstance(error, ReactionErrors) else ()
+    return [(prefix + one.reaction, one.exception) for one in failures] or [(label, error)]
 
 
 def in_running_loop() -> bool:

@@ -958,3 +958,25 @@ def test_a_post_to_a_fleet_keeps_the_event_from_no_member(engine: Engine) -> Non
     assert told_by(error) == [("items.a.pick", "TransitionNotAllowed")]
     assert isinstance(error.exceptions[0], TransitionNotAllowed)
     assert repr(shop) == "Shop(items=Fleet({'a': picked, 'b': picked, 'c': picked}))"
+
+
+def test_a_group_without_failures_is_a_failure_itself(engine: Engine) -> None:
+    """What a posted event raises is kept, also a group of errors that tells nobody's failures."""
+
+    class Broken(Item):
+        def on_pick(self) -> None:
+            raise ReactionErrors("of the user", [KeyError("lost")])
+
+    class Shop(Orchestrator):
+        order: Order
+        item: Broken
+
+        go = on("order.process").send("item.pick")
+
+        @on("order.process")
+        def later(self) -> None:
+            self.post("item.pick")
+
+    shop = Shop(engine.machine(Order)(), engine.machine(Broken)())
+    error = engine.raises(ReactionErrors, lambda: shop.order.process())
+    assert told_by(error) == [("Shop.go", "ReactionErrors"), ("item.pick", "ReactionErrors")]
