@@ -209,13 +209,14 @@ def test_threads_that_put_under_one_key_leave_one_member_attached(engine: Engine
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        threads = [threading.Thread(target=put) for _ in range(3)]
+        threads = [threading.Thread(target=put, daemon=True) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
     finally:
         sys.setswitchinterval(interval)
+    assert not any(thread.is_alive() for thread in threads)
     assert raised == []
     attached = [machine for machine in given if seam_of(machine) is not None]
     assert attached == list(shelf.items.values())
@@ -248,16 +249,17 @@ def test_a_machine_moves_while_another_thread_sends_to_it() -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        thread = threading.Thread(target=send)
+        thread = threading.Thread(target=send, daemon=True)
         thread.start()
         for _ in range(300):
             with suppress(MachineIsBusyError, MachineIsTakenError):
                 shelf.items["k"] = machine
                 del shelf.items["k"]
-        stop.append(True)
-        thread.join(60)
     finally:
+        stop.append(True)
         sys.setswitchinterval(interval)
+    thread.join(60)
+    assert not thread.is_alive()
     assert raised == []
 
 
