@@ -378,26 +378,24 @@ class Bench:
         print_times("event beside 1,000 joins / beside one", rates, 1.05)
 
     def fleets(self) -> None:
-        """Compare a member's event and its coming with a field's, and the last with the first."""
+        """Compare members' events and puttings in: with a field's, in a large fleet, in a small."""
         team, counted, few = Team(), CountedTeam(), CountedTeam()
-        grown = self.grow(team)
-        print_times(
-            f"putting in the last of {self.members:,} / the first",
-            [[median(grown[-200:]), median(grown[:200])]],
-            1.1,
-        )
+        self.grow(team, self.members)
+        rates = [
+            [median(self.grow(fleet, 200)) for fleet in (team, Team())] for _ in range(self.rounds)
+        ]
+        print_times(f"putting in beyond {self.members:,} / the first", rates, 1.1)
         member, field = hits(team.players[self.members - 1]), hits(Pair(Player(), Player()).ping)
         print_times("event of a member / of a field", self.rates(member, field), 1.05)
-        self.grow(counted)
-        for number in range(10):
-            few.players[number] = Player()
+        self.grow(counted, self.members)
+        self.grow(few, 10)
         rates = self.rates(hits(counted.players[0]), hits(few.players[0]))
         print_times(f"counted event, {self.members:,} members / 10", rates, 1.05)
 
-    def grow(self, team: Team) -> list[float]:
-        """Fill a team, and return what putting in each member took, without building it."""
+    def grow(self, team: Team, count: int) -> list[float]:
+        """Put members into a team, and return what each putting in took, without building it."""
         taken: list[float] = []
-        for number in range(self.members):
+        for number in range(len(team.players), len(team.players) + count):
             player = Player()
             begun = process_time_ns()
             team.players[number] = player
