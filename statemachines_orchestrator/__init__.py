@@ -8,6 +8,7 @@ A field may also hold a fleet of machines, or another orchestrator.
     fleets          many machines of one kind in one field
     reactions       the decorators that subscribe its methods
     signals         signals of the domain
+    clock           time, real or virtual
     records         what happened, as frozen values
     topics          the names under which it is published
     exceptions      what can go wrong, with the fix
@@ -15,12 +16,16 @@ A field may also hold a fleet of machines, or another orchestrator.
 
 from __future__ import annotations
 
+from statemachines_orchestrator._clocks import clock_of, use_clock
 from statemachines_orchestrator._wiring import Wire, subscribe, wiring
+from statemachines_orchestrator.clock import SystemClock, VirtualClock
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     AsyncObserverError,
     AsyncReactionError,
+    ClockIsAdvancingError,
     DeclarationError,
+    DurationError,
     Failure,
     MachineFieldIsSetError,
     MachineIsBusyError,
@@ -49,10 +54,12 @@ from statemachines_orchestrator.reactions import (
     on_exit,
     removed,
     some,
+    timeout,
     when,
 )
 from statemachines_orchestrator.records import (
     Abandoned,
+    Elapsed,
     Failed,
     Finished,
     Ignored,
@@ -70,7 +77,10 @@ __all__ = [
     "AnnotationIsNotAStateMachineError",
     "AsyncObserverError",
     "AsyncReactionError",
+    "ClockIsAdvancingError",
     "DeclarationError",
+    "DurationError",
+    "Elapsed",
     "Failed",
     "Failure",
     "Finished",
@@ -93,13 +103,16 @@ __all__ = [
     "Settled",
     "Started",
     "StateFieldIsNotUniqueError",
+    "SystemClock",
     "Transitioned",
     "UnexpectedAnnotationTypeError",
     "UnknownTopicError",
     "UnsupportedHostError",
+    "VirtualClock",
     "Wire",
     "WrongMachineError",
     "at_least",
+    "clock_of",
     "domain_signal",
     "every",
     "none",
@@ -109,6 +122,8 @@ __all__ = [
     "removed",
     "some",
     "subscribe",
+    "timeout",
+    "use_clock",
     "when",
     "wiring",
 ]

@@ -10,6 +10,7 @@ from statemachines_orchestrator._bus import Bus
 from statemachines_orchestrator._engine import (
     attach,
     attaching,
+    is_async,
     is_in_mid_step,
     missing_seam,
     seam_of,
@@ -25,7 +26,9 @@ from statemachines_orchestrator._members import (
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import NO_KEY, Place, place_of
 from statemachines_orchestrator._publisher import Publisher
+from statemachines_orchestrator._timers import Timers, restart_below
 from statemachines_orchestrator._turns import Subscription
+from statemachines_orchestrator.clock import Clock
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
     MachineFieldIsSetError,
@@ -50,6 +53,11 @@ def assemble(orchestrator: Any) -> None:
         return
     with attaching:
         _assemble(orchestrator)
+    try:
+        _begin_timeouts(place_of(orchestrator))
+    except BaseException:
+        disassemble(orchestrator)
+        raise
 
 
 def _assemble(orchestrator: Any) -> None:
@@ -63,17 +71,45 @@ def _assemble(orchestrator: Any) -> None:
         if value is not None or not declaration.fields[name].optional:
             checked.field(name, value)
     cls.__declaration__ = declaration
+    clock = _clock_of(declaration)
     bus = Bus(
         lambda topic: declaration.topics.resolve(topic, declaration.where),
         lambda name, error, record: _calls.observer_failed(orchestrator, name, error, record),
     )
-    place = Place(orchestrator, bus)
+    place = Place(orchestrator, bus, clock)
     for plan in declaration.plans:
+        if plan.is_async:
+            place.must_await()
         for topic in plan.topics:
             bus.signal(topic).connect(Subscription(place, plan, topic, _calls.enqueue))
     for name, value in values.items():
         _attach_value(place, name, value)
     _join(place, declaration)
+
+
+def _clock_of(declaration: Any) -> Any:
+    """Return what the factory of clocks makes."""
+    clock = declaration.options.clock()
+    if isinstance(clock, type) or not isinstance(clock, Clock):
+        problem = f"its factory of clocks made {shown(clock)}"
+        fix = "Give a class of clocks, or a function that returns one: clock=VirtualClock"
+        raise DeclarationError(declaration.where, problem, fix)
+    return clock
+
+
+def _begin_timeouts(place: Place) -> None:
+    """Begin the times of the states that are active now."""
+    plans = [plan for plan in place.owner.__declaration__.plans if plan.timeout is not None]
+    if plans:
+        place.timers = Timers(place, plans)
+    _begin_below(place.owner)
+
+
+def _begin_below(owner: Any) -> None:
+    """Begin the times of all machines of an orchestrator, here and outward."""
+    for machine in _all_of(owner):
+        for publisher in seam_of(machine).publishers:
+            publisher.place.look_at(publisher.name, publisher.key, machine)
 
 
 def _join(place: Place, declaration: Any) -> None:
@@ -112,7 +148,7 @@ def set_machine(
         if attaches:
             _attach_value(place, name, value)
     if attaches:
-        _moved(place, name, [key for key, _member in members_in(value)])
+        _came(place, name, dict(members_in(value)))
 
 
 def _may_set(orchestrator: Any, name: str, value: Any) -> bool:
@@ -275,12 +311,13 @@ class _Holding:
                 members[key] = member
                 if old is not None:
                     _detach(self.place, old)
-        _moved(self.place, self.name, list(new))
+        _came(self.place, self.name, new)
 
     def took(self, members: Mapping[Any, Any]) -> None:
         """Detach members that were taken out, as one move."""
         with attaching:
-            for member in members.values():
+            for key, member in members.items():
+                self.place.forget(self.name, key)
                 _detach(self.place, member)
         _moved(self.place, self.name, list(members))
 
@@ -313,6 +350,8 @@ def _attach(place: Place, name: str, key: Hashable, member: Any) -> None:
     publisher = Publisher(place, name, key, member)
     place.stores[store_of(member)] = publisher
     attach(member, _calls, publisher)
+    if is_async(member):
+        place.must_await()
 
 
 def _detach(place: Place, member: Any) -> None:
@@ -360,13 +399,33 @@ def _all_of(owner: Any) -> Iterator[Any]:
 def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
     """Let an orchestrator stand in a field or fleet, or alone, and everything below it with it."""
     place = place_of(inner)
+    clock = place.clock
+    if place.holder not in (None, holder):
+        place.holder.forget(place.name, place.key)
     place.stand(holder, name, key)
+    if holder is None:
+        place.own_clock = clock  # it keeps the one that it had
+    elif place.is_async:
+        holder.must_await()
+    if place.clock is not clock:
+        restart_below(inner)
     for below, below_key, member in members_of(inner):
         if is_orchestrator(member):
             _stand(member, place, below, below_key)
         else:
             _publisher_of(place, member).moved()
             seam_of(member).renew()
+
+
+def _came(place: Place, name: str, members: Mapping[Any, Any]) -> None:
+    """Begin the times of what was put in, and tell the joins."""
+    for key, member in members.items():
+        place.forget(name, key)
+        if is_orchestrator(member):
+            _begin_below(member)
+        else:
+            place.look_at(name, key, member)
+    _moved(place, name, list(members))
 
 
 def _moved(place: Place, name: str, keys: list[Any]) -> None:

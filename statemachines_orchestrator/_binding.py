@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator.records import Elapsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,10 @@ def injected(owner: Any, record: Any) -> dict[str, Any]:
     given.update(place_of(owner).injected)
     given["self"] = owner
     machine = getattr(record, "machine", None)
-    if machine is not None:
+    if isinstance(record, Elapsed):
+        if machine is not None:
+            given.update(machine=machine, state=record.state, model=machine.model)
+    elif machine is not None:
         target = record.target
         given.update(
             machine=machine,

@@ -21,6 +21,7 @@ from statemachines_orchestrator._fields import MachineField, as_machine
 from statemachines_orchestrator._host import Machine
 from statemachines_orchestrator._members import is_orchestrator
 from statemachines_orchestrator._plans import Plan, plans_of
+from statemachines_orchestrator.clock import system_clock
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     DeclarationError,
@@ -44,15 +45,16 @@ class Options:
 
     orchestrator_name: str = "orc"
     max_reactions: int | None = 100_000
+    clock: Callable[[], Any] = system_clock
 
     def replaced(self, where: str, given: Mapping[str, Any]) -> Options:
         """Return the options with those `given` in their place, checked."""
         for word in given:
-            if word not in ("orchestrator_name", "max_reactions"):
+            if word not in ("orchestrator_name", "max_reactions", "clock"):
                 raise DeclarationError(
                     where,
                     f"{word} is no class keyword of an orchestrator",
-                    "There are orchestrator_name, max_reactions, abstract and kw_only",
+                    "There are orchestrator_name, max_reactions, clock, abstract and kw_only",
                 )
         options = attrs.evolve(self, **given)
         name: Any = options.orchestrator_name
@@ -69,6 +71,12 @@ class Options:
                 where,
                 f"max_reactions={bound!r} is no bound",
                 "Give a number of reactions, at least 1, or None for no bound",
+            )
+        if not callable(options.clock):
+            raise DeclarationError(
+                where,
+                f"clock={options.clock!r} is no factory of clocks",
+                "Give a class or a function without arguments: clock=VirtualClock",
             )
         return options
 

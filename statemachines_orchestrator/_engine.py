@@ -46,6 +46,7 @@ __all__ = [
     "attaching",
     "is_async",
     "is_in_mid_step",
+    "lasting_loop",
     "machine_of",
     "missing_seam",
     "run_async_from_sync",
@@ -441,6 +442,8 @@ class Seam:
         """Take the place of an async engine's `processing_loop`."""
         if here.get() is not None:
             _make_hosts_loop()
+        for publisher in self.publishers:
+            publisher.place.wake_timers()
         payload = self.calls.pop(args[0], None) if args and args[0] is not None else None
         last = self.queue[-1].kwargs if self.queue and not HOST_IS_3 else payload
         coroutine = self.runner.run_async(self, args, payload)
@@ -589,6 +592,15 @@ def _current_task() -> Any:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def lasting_loop() -> Any:
+    """Return the running event loop, and `None` for that which the host runs for a sync call."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return None if loop is getattr(_cached_loop, "loop", None) else loop
 
 
 def attach(machine: Any, runner: Runner, publisher: Any) -> None:

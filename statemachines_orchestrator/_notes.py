@@ -32,7 +32,7 @@ def told(name: str, record: Any) -> str:
     parts = (
         part if isinstance(part, str) else shown(part) for part in (*record.path, what) if part
     )
-    topic = ".".join(parts)
+    topic = getattr(record, "topic", None) or ".".join(parts)
     topic = topic or type(record).__name__.lower()
     source = getattr(record, "source", None)
     if source is None:

@@ -48,6 +48,7 @@ class Place:
         "bus",
         "holder",
         "injected",
+        "is_async",
         "joins",
         "key",
         "keys",
@@ -55,14 +56,22 @@ class Place:
         "levels",
         "name",
         "outward",
+        "own_clock",
         "owner",
         "path",
         "stores",
+        "timers",
     )
 
-    def __init__(self, owner: Any, bus: Bus) -> None:
+    def __init__(self, owner: Any, bus: Bus, clock: Any) -> None:
         self.owner = owner
         self.bus = bus
+        self.own_clock = clock
+        """The clock that it has while nobody holds it."""
+        self.timers: Any = None
+        """The orchestrator's timers, if it ever had one."""
+        self.is_async = False
+        """Whether what it runs may have to be awaited: a reaction, or a machine at any depth."""
         self.joins: tuple[Any, ...] = ()
         """The orchestrator's joins, in the order of declaration."""
         self.stores: dict[tuple[int, str], Any] = {}
@@ -89,6 +98,16 @@ class Place:
             self.injected = {**holder.injected, **own}
             beyond = ((place, f"{prefix}{name}.") for place, prefix in holder.outward)
             self.outward = ((self, ""), *beyond)
+
+    @property
+    def clock(self) -> Any:
+        """The clock: that of the outermost holder."""
+        return self.outward[-1][0].own_clock
+
+    def must_await(self) -> None:
+        """Note, here and outward, that what is run may have to be awaited."""
+        for place in self.holders():
+            place.is_async = True
 
     def below(self, name: str, key: Hashable) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:
         """Return the path and the fleet keys of what stands here under `name`."""
@@ -140,6 +159,26 @@ class Place:
                 failures=failures,
             )
             signal.send(self.owner, record=record)
+
+    def wake_timers(self) -> None:
+        """Let timers that wait for a running event loop have the one that is running, if one is."""
+        for place, _prefix in self.outward:
+            if place.timers is not None:
+                place.timers.wake()
+
+    def look_at(self, name: str, key: Hashable, machine: Any) -> None:
+        """Begin the times of a machine that has come, here and outward."""
+        _path, keys = self.below(name, key)
+        for place, prefix in self.outward:
+            if place.timers is not None:
+                place.timers.look_at(prefix + name, keys[len(place.keys) :], machine)
+
+    def forget(self, name: str, key: Hashable) -> None:
+        """End the times of what goes, here and outward."""
+        _path, keys = self.below(name, key)
+        for place, prefix in self.outward:
+            if place.timers is not None:
+                place.timers.forget(prefix + name, keys[len(place.keys) :])
 
     def is_asked_for(self, kind: str) -> bool:
         """Whether somebody, here or outward, ever asked for topics of a kind."""

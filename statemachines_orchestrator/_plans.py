@@ -15,6 +15,7 @@ from statemachines_orchestrator._binding import binder
 from statemachines_orchestrator._engine import machine_of
 from statemachines_orchestrator._joins import JoinPlan, Term
 from statemachines_orchestrator._routes import RoutePlan
+from statemachines_orchestrator._timers import TimeoutPlan
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
     NameClashError,
@@ -50,6 +51,7 @@ class Plan:
     is_async: bool
     reaction: Reaction
     join: JoinPlan | None = None
+    timeout: TimeoutPlan | None = None
     route: RoutePlan | None = None
 
     def must_be_awaited(self, owner: Any) -> bool:
@@ -111,6 +113,9 @@ def _plans(
     named: set[tuple[str, Any]] = set()
     for reaction in reactions:
         plan = _plan(cls, topics, name, function, reaction)
+        if plan.timeout is not None:
+            yield plan
+            continue
         if plan.join is not None:
             if (plan.join.text, reaction.cond) not in named:
                 yield plan
@@ -134,6 +139,7 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
             f'Write the topic of the machine as a string: "cond.{reaction.cond}"',
         )
     join = _join(topics, reaction) if reaction.kind == "when" else None
+    timeout = _timeout(cls, topics, reaction) if reaction.kind == "timeout" else None
     route = None
     if isinstance(function, Route):
         route = _route(topics, function)
@@ -143,7 +149,9 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
     return Plan(
         name=name,
         label=f"{cls.__name__}.{name}",
-        topics=tuple(
+        topics=()
+        if timeout is not None
+        else tuple(
             dict.fromkeys(resolved_topic(topics, topic, reaction) for topic in reaction.written())
         ),
         call=call,
@@ -151,8 +159,18 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
         is_async=inspect.iscoroutinefunction(function),
         reaction=reaction,
         join=join,
+        timeout=timeout,
         route=route,
     )
+
+
+def _timeout(cls: type, topics: Topics, reaction: Reaction) -> TimeoutPlan:
+    """Resolve the states of a timeout, and what gives its length."""
+    states = [topics.state(path, reaction.where) for path in reaction.written()]
+    seconds: Any = reaction.seconds
+    if isinstance(seconds, str):
+        seconds = asker_of(cls, reaction, "seconds", seconds)
+    return TimeoutPlan(tuple(dict.fromkeys(states)), seconds, reaction.where, reaction.repeat)
 
 
 def _route(topics: Topics, route: Route) -> RoutePlan:
@@ -226,27 +244,44 @@ def resolved_topic(topics: Topics, written: str, reaction: Reaction) -> str:
 def condition_of(cls: type, reaction: Reaction) -> Callable[[Any, Any], Any]:
     """Return what asks a reaction's `cond`."""
     cond = reaction.cond
-    if not isinstance(cond, str):
-        function, is_method = cond, False
-    else:
-        function, is_method = inspect.getattr_static(cls, cond, None), True
-        if function is None and cond not in _annotated_names(cls):
-            raise NotAReactionError(
-                reaction.where,
-                f"cond={cond!r} names no method or attribute of "
-                f"{cls.__module__}.{cls.__qualname__}",
-                "Define it in the class, or pass a callable",
-            )
-        if not inspect.isfunction(function):
-            return _attribute_condition(cond)
+    if isinstance(cond, str):
+        return asker_of(cls, reaction, "cond", cond)
+    _refuse_async(reaction, "cond", cond, cond)
+    return binder(cond, method=False)
+
+
+def asker_of(cls: type, reaction: Reaction, option: str, name: str) -> Callable[[Any, Any], Any]:
+    """Return what asks a method or an attribute that an option names."""
+    function = inspect.getattr_static(cls, name, None)
+    known = _annotated_names(cls)
+    if function is None and name not in known:
+        own = {one for klass in cls.__mro__[:-2] for one in vars(klass) if one[:1] != "_"}
+        nearest = get_close_matches(name, sorted(known | own), 1)
+        instead = "a callable" if option == "cond" else "a number of seconds"
+        raise NotAReactionError(
+            reaction.where,
+            f"{option}={name!r} names no method or attribute of "
+            f"{cls.__module__}.{cls.__qualname__}",
+            f"Did you mean {nearest[0]!r}?"
+            if nearest
+            else f"Define it in the class, or pass {instead}",
+        )
+    if not inspect.isfunction(function):
+        return _attribute(name)
+    _refuse_async(reaction, option, name, function)
+    return binder(function, method=True)
+
+
+def _refuse_async(reaction: Reaction, option: str, given: Any, function: Any) -> None:
     if inspect.iscoroutinefunction(function):
         raise NotAReactionError(
-            reaction.where, f"cond={cond!r} is an async def", "Make it a def: it is asked at once"
+            reaction.where,
+            f"{option}={given!r} is an async def",
+            "Make it a def: it is asked at once",
         )
-    return binder(function, method=is_method)
 
 
-def _attribute_condition(name: str) -> Callable[[Any, Any], Any]:
+def _attribute(name: str) -> Callable[[Any, Any], Any]:
     """Return what asks an attribute, which may hold a callable."""
 
     def ask(owner: Any, record: Any) -> Any:
@@ -256,5 +291,5 @@ def _attribute_condition(name: str) -> Callable[[Any, Any], Any]:
     return ask
 
 
-def _annotated_names(cls: type) -> Iterable[str]:
+def _annotated_names(cls: type) -> set[str]:
     return {name for klass in cls.__mro__[:-1] for name in own_annotations(klass)}

@@ -265,7 +265,7 @@ class Post(Turn):
 
     __slots__ = ("_cause", "address", "args", "if_enabled", "kwargs")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts of a post
         self,
         place: Place,
         address: Address | Target,
@@ -273,10 +273,11 @@ class Post(Turn):
         kwargs: Mapping[str, Any],
         *,
         if_enabled: bool = False,
+        cause: int | None = None,
     ) -> None:
         super().__init__(place)
         frame = here.get()
-        self._cause = None if joined(frame) is None else frame.seq
+        self._cause = cause if cause is not None or joined(frame) is None else frame.seq
         self.address = address
         self.args = args
         self.kwargs = kwargs

@@ -39,13 +39,17 @@ class Wire:
     where: str
     """Where it stands in the user's source: `module.qualname (file, line)`."""
     kind: str
-    """`on`, `on_enter`, `on_exit` or `when`."""
+    """`on`, `on_enter`, `on_exit`, `when` or `timeout`."""
     cond: str | None
     """The name of its condition."""
     if_enabled: bool
     """Whether a target that would refuse the event is skipped."""
     asked: tuple[Asked, ...]
     """What a join asks for."""
+    seconds: float | str | None
+    """The time of a timeout, or the name of the attribute or method that gives it."""
+    repeat: bool
+    """Whether a timeout runs again after each such time."""
 
 
 def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
@@ -69,11 +73,16 @@ def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
             "an annotation of it cannot be resolved yet",
             "Build an instance first, or import the machine at run time",
         )
-    return tuple(
-        _wire(plan, topic)
-        for plan in declaration.plans
-        for topic in ([plan.join.text] if plan.join is not None else plan.topics)
-    )
+    return tuple(_wire(plan, topic) for plan in declaration.plans for topic in _told(plan))
+
+
+def _told(plan: Plan) -> tuple[str, ...]:
+    """Return the topics of a reaction; of a join all that it asks for, of a timeout its states."""
+    if plan.join is not None:
+        return (plan.join.text,)
+    if plan.timeout is not None:
+        return tuple(f"timeout:{state}" for state in plan.timeout.states)
+    return plan.topics
 
 
 def _wire(plan: Plan, topic: str) -> Wire:
@@ -88,6 +97,8 @@ def _wire(plan: Plan, topic: str) -> Wire:
         cond=cond if cond is None or isinstance(cond, str) else getattr(cond, "__name__", "cond"),
         if_enabled=route is not None and route.route.if_enabled,
         asked=reaction.asked,
+        seconds=reaction.seconds,
+        repeat=reaction.repeat,
     )
 
 
@@ -136,6 +147,8 @@ def subscribe(
         is_async=must_be_awaited(function),
         reaction=reaction,
     )
+    if plan.is_async:
+        place_of(orchestrator).must_await()
     bus.names.add(name)
     signal = bus.signal(found)
     subscription = Subscription(place_of(orchestrator), plan, found, _calls.enqueue)

@@ -26,7 +26,9 @@ __all__ = [
     "AnnotationIsNotAStateMachineError",
     "AsyncObserverError",
     "AsyncReactionError",
+    "ClockIsAdvancingError",
     "DeclarationError",
+    "DurationError",
     "Failure",
     "MachineFieldIsSetError",
     "MachineIsBusyError",
@@ -357,6 +359,39 @@ class AsyncReactionError(OrchestratorError, RuntimeError):
             "running event loop, where nobody waits. Begin with "
             '`await orchestrator.asend("machine.event", ...)` in place of that call, or make its '
             "machine async (one async def callback is enough) and await the call."
+        )
+
+
+@attrs.define(slots=False)
+class DurationError(OrchestratorError, ValueError):
+    """A length of time is none: negative, infinite, no number; or zero where it repeats."""
+
+    where: str
+    given: str
+
+    def __str__(self) -> str:
+        """Say what was given where, and what is wanted."""
+        return (
+            f"{self.where}: {self.given} is no length of time. Give seconds, a number from 0 on "
+            "(greater than 0 for a timeout), or a timedelta."
+        )
+
+
+@attrs.define(slots=False)
+class ClockIsAdvancingError(OrchestratorError, RuntimeError):
+    """A virtual clock was told to advance while it advances.
+
+    By what came due, or because an earlier `advance`, which had to be awaited, was not.
+    """
+
+    now: float
+
+    def __str__(self) -> str:
+        """Say what is wrong, and the way out."""
+        return (
+            f"the clock, at {self.now} seconds, is advancing already: either by this call's "
+            'caller, which came due, and may post for later, post("machine.event", delay=...); '
+            "or by a call that was not awaited: `await clock.advance(...)`."
         )
 
 

@@ -6,7 +6,7 @@ import copy
 import sys
 from reprlib import recursive_repr
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 
 import attrs
 
@@ -23,7 +23,9 @@ from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import Machine, configuration_of
 from statemachines_orchestrator._places import PLACE, place_of
 from statemachines_orchestrator._sending import address_of
+from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._turns import Post, in_running_loop
+from statemachines_orchestrator.clock import check_duration
 from statemachines_orchestrator.exceptions import (
     AsyncReactionError,
     DeclarationError,
@@ -36,13 +38,14 @@ else:  # pragma: no cover - the other branch runs on newer Pythons
     from typing_extensions import dataclass_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from statemachine import Event
     from statemachine.transition_list import TransitionList
 
     from statemachines_orchestrator._bus import Bus
     from statemachines_orchestrator._places import Place
+    from statemachines_orchestrator.clock import Clock, SystemClock
 
     Sendable: TypeAlias = str | Event | TransitionList
     """A topic, or a bound event: of these, type checkers see what the class declares."""
@@ -64,7 +67,8 @@ class Orchestrator:
     Class keywords, inherited by subclasses:
     `orchestrator_name`, the name under which callbacks ask for it (`"orc"`);
     `max_reactions`, the number of turns after which a cascade is searched for a loop that repeats
-    (100,000; `None` for never).
+    (100,000; `None` for never);
+    `clock`, a factory of what tells its time (the system's clock).
     Not inherited: `abstract=True` for a mixin of reactions without machines of its own,
     `kw_only=True` for keyword-only fields, as in attrs.
 
@@ -88,6 +92,7 @@ class Orchestrator:
             *,
             orchestrator_name: str = "orc",
             max_reactions: int | None = 100_000,
+            clock: Callable[[], Clock] = SystemClock,
             abstract: bool = False,
             kw_only: bool = False,
         ) -> None:
@@ -168,7 +173,13 @@ class Orchestrator:
         """
         return self.__place.bus
 
-    def post(self, topic: Sendable, /, *args: Any, **kwargs: Any) -> None:
+    @overload
+    def post(self, topic: Sendable, /, *args: Any, delay: None = None, **kwargs: Any) -> None: ...
+    @overload
+    def post(self, topic: Sendable, /, *args: Any, delay: float, **kwargs: Any) -> Delay: ...
+    def post(
+        self, topic: Sendable, /, *args: Any, delay: float | None = None, **kwargs: Any
+    ) -> Delay | None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
 
         `topic` is `"machine.event"`, or a bound event (`post(car.arrive)`). That of a fleet goes
@@ -177,13 +188,24 @@ class Orchestrator:
         An event that is refused is a failure of the cascade (`ReactionErrors`).
         A signal of the domain is published, not posted.
 
-        Raises `UnknownTopicError` if `topic` is no event of the orchestrator, and
-        `AsyncReactionError` outside of a cascade for an async machine in a running event loop.
+        With `delay`, in seconds, it is posted so much later, by the clock of the orchestrator, as
+        an outermost call of its own. Then this returns at once, also outside of a cascade, what
+        has `cancel()` and `due`; a failure is announced under `failed:` and told by the clock.
+
+        Raises `UnknownTopicError` if `topic` is no event of the orchestrator, `DurationError` if
+        `delay` is no length of time, and `AsyncReactionError` outside of a cascade for an async
+        machine in a running event loop.
         """
-        post = Post(self.__place, address_of(self, topic), args, kwargs)
+        place = self.__place
+        address = address_of(self, topic)
+        if delay is not None:
+            span = check_duration(f"{self.__declaration__.where}.post(delay=...)", delay)
+            return timers_of(place).delay(Delay(place, address, args, kwargs, span))
+        post = Post(place, address, args, kwargs)
         if joined(here.get()) is None and in_running_loop() and post.must_be_awaited:
             raise AsyncReactionError(post.topic, post.topic)
         _calls.enqueue(post)
+        return None
 
     def asend(self, topic: Sendable, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Send an event to a machine, sync or async, and await the whole cascade.
@@ -194,9 +216,9 @@ class Orchestrator:
         Raises what the machine's event raises, or `ReactionErrors` for what failed after it;
         `UnknownTopicError`, at once, if `topic` is none of the orchestrator.
         """
+        place = self.__place
         signals = self.__declaration__.topics.signals
         if isinstance(topic, str) and topic in signals:
-            place = self.__place
             if args:
                 message = f"{topic} is a signal, with keyword arguments only; it was given {args}"
                 raise TypeError(message)
@@ -252,6 +274,7 @@ class Orchestrator:
                 "its own __init__ has not called self.__attrs_init__(...)",
                 "Call it, with the fields as its arguments: it attaches the machines",
             )
+        place.wake_timers()
         return place
 
     # Storage ------------------------------------------------------------------------------

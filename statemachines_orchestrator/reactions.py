@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
@@ -17,7 +18,8 @@ from statemachine import Event, State
 
 from statemachines_orchestrator._binding import HOST_NAMES
 from statemachines_orchestrator._engine import machine_of
-from statemachines_orchestrator.exceptions import NotAReactionError
+from statemachines_orchestrator.clock import span_of
+from statemachines_orchestrator.exceptions import DurationError, NotAReactionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,7 @@ __all__ = [
     "reactions_of",
     "removed",
     "some",
+    "timeout",
     "when",
 ]
 
@@ -133,7 +136,7 @@ class Reaction:
     """One decorator on one method: what it subscribes to, and under which condition."""
 
     kind: str
-    """`on`, `on_enter`, `on_exit` or `when`."""
+    """`on`, `on_enter`, `on_exit`, `when` or `timeout`."""
     topics: tuple[str, ...]
     """The topics as written, in the order written, without the prefix of the kind."""
     members: tuple[tuple[str, str], ...]
@@ -144,6 +147,10 @@ class Reaction:
     """The method in the user's source: `module.qualname (file, line)`."""
     asked: tuple[Asked, ...] = ()
     """What a join asks for; all of it."""
+    seconds: float | str | None = None
+    """The time of a timeout, or the name of the attribute or method that gives it."""
+    repeat: bool = False
+    """Whether a timeout runs again after each such time."""
 
     @property
     def prefix(self) -> str:
@@ -193,6 +200,10 @@ class Subscriber:
 
     def __init__(self, reaction: Reaction) -> None:
         self._reaction = reaction
+
+    def lasting(self, seconds: float | str, repeat: bool) -> Subscriber:  # noqa: FBT001 - it is a fact
+        """Return the same with the length of time of a timeout."""
+        return Subscriber(attrs.evolve(self._reaction, seconds=seconds, repeat=repeat))
 
     def __call__(self, method: _Method) -> _Method:
         """Subscribe a method, which stays what it was.
@@ -325,6 +336,48 @@ def when(
             called_at, "@when() names no state", 'Write @when("machine.state", "other.state")'
         )
     return Subscriber(Reaction("when", (), (), cond, called_at, tuple(asked)))
+
+
+def timeout(
+    *states: str,
+    seconds: float | timedelta | str | None = None,
+    minutes: float | None = None,
+    repeat: bool = False,
+    cond: Condition = None,
+    **members: StateMember,
+) -> Subscriber:
+    """Subscribe a method to a machine having been in a state for so long without leaving it.
+
+        @timeout("order.processing", seconds=900)
+        @timeout(order=Order.processing, minutes=15)
+
+    `seconds` is a number, a `timedelta`, or the name of an attribute or method of the
+    orchestrator that gives one, asked when the time begins; `minutes` is a number. Several states
+    are each on their own. The time begins when the entry is committed, ends with the exit, and
+    begins anew on re-entry. A state that is active when the orchestrator is built, or when a member
+    is put into a fleet, begins its time then. With `repeat=True` the method runs again after
+    each such time while the state lasts. In a fleet each member has its own time.
+
+    A timer that comes due is an outermost call of its own, on the clock of the orchestrator.
+    `cond` is asked then. `record` is an `Elapsed`; `machine`, `state`, `model` and `key` may be
+    asked for. Nobody waits for it: a failure is announced under `failed:`, and told by the clock.
+
+    Raises as `on` does, and `DurationError` if the time is none.
+    """
+    called_at = _caller(2)
+    spelled = [one for one in (seconds, minutes) if one is not None]
+    if len(spelled) != 1:
+        problem = "@timeout() needs one length of time"
+        raise NotAReactionError(called_at, problem, "Give it seconds=... or minutes=...")
+    subscriber = _subscriber("timeout", states, members, cond)
+    if isinstance(seconds, str):
+        return subscriber.lasting(seconds, repeat)
+    if minutes is None:
+        return subscriber.lasting(span_of(called_at, seconds), repeat)
+    given: Any = minutes
+    if isinstance(given, timedelta):
+        raise DurationError(called_at, repr(minutes))
+    return subscriber.lasting(span_of(called_at, 60 * span_of(called_at, minutes)), repeat)
 
 
 def every(*states: str | State) -> Quantified:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Abandoned",
+    "Elapsed",
     "Failed",
     "Finished",
     "Ignored",
@@ -87,7 +88,7 @@ class Record:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the live objects behind: states by id, events as plain strings, no machine."""
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        for name in ("source", "target"):
+        for name in ("source", "target", "state"):
             if name in state:
                 state[name] = _id(state[name])
         for name in ("machine", "transition"):
@@ -230,6 +231,22 @@ class Abandoned(Record):
 
     name: str
     """The name of the reaction, or the posted topic."""
+
+
+@attrs.frozen(kw_only=True, getstate_setstate=False)
+class Elapsed(Record):
+    """A timer came due. Its cause is what started it: a transition, or where it was posted."""
+
+    name: str
+    """The name of the reaction, or the posted topic."""
+    topic: str
+    """What it waited for: `timeout:order.processing`, or the posted topic."""
+    due: float
+    """The time of the orchestrator's clock, in seconds, for which it was set."""
+    state: State | str | None = _state_field()  # noqa: RUF009 - it returns an attrs field
+    """The state that lasted so long; `None` of a posted event."""
+    machine: Any = _live_field()  # noqa: RUF009 - it returns an attrs field
+    """The machine in that state."""
 
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)

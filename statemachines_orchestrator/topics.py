@@ -3,8 +3,8 @@
 `order.process` names an event of the machine in field `order`; `order.*` all of its transitions,
 `*` those of every machine; `enter:order.shipped` and `exit:order.shipped` a state;
 `settled` the point of rest; `low_stock` a signal of the domain.
-`sent:` and `ignored:` go before an event; `started:`, `finished:`, `failed:` and `abandoned:`
-before the name of a reaction or a posted topic.
+`sent:` and `ignored:` go before an event; `started:`, `finished:`, `failed:`, `abandoned:` and
+`elapsed:` before the name of a reaction or a posted topic.
 Where a field holds orchestrators, a topic is a path: `desks.order.pay`, and `desks.*` for every
 transition below. A topic is read from the left, through fields; what is left is the event,
 which may contain dots.
@@ -43,7 +43,7 @@ SETTLED = "settled"
 ANY = "*"
 STATE_KINDS = ("enter", "exit")
 EVENT_KINDS = ("sent", "ignored")
-TURN_KINDS = ("started", "finished", "failed", "abandoned")
+TURN_KINDS = ("started", "finished", "failed", "abandoned", "elapsed")
 OBSERVED_KINDS = (*EVENT_KINDS, *TURN_KINDS)
 """The kinds of topics that are for observers, and no reaction's."""
 

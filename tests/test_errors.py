@@ -19,11 +19,14 @@ from statemachine import State, StateMachine
 import statemachines_orchestrator
 from statemachines_orchestrator import Orchestrator, exceptions, on, on_enter
 from statemachines_orchestrator._notes import add_note
+from statemachines_orchestrator.clock import VirtualClock
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     AsyncObserverError,
     AsyncReactionError,
+    ClockIsAdvancingError,
     DeclarationError,
+    DurationError,
     Failure,
     MachineFieldIsSetError,
     MachineIsBusyError,
@@ -191,10 +194,10 @@ def annotated_with_a_value() -> None:
     DeclarationError,
     TypeError,
     "HERE.Slotted: slots is no class keyword of an orchestrator. "
-    "There are orchestrator_name, max_reactions, abstract and kw_only.",
+    "There are orchestrator_name, max_reactions, clock, abstract and kw_only.",
     where="HERE.Slotted",
     problem="slots is no class keyword of an orchestrator",
-    fix="There are orchestrator_name, max_reactions, abstract and kw_only",
+    fix="There are orchestrator_name, max_reactions, clock, abstract and kw_only",
 )
 def unknown_class_keyword() -> None:
     class Slotted(Orchestrator, slots=True):  # type: ignore[call-arg]
@@ -564,6 +567,32 @@ def shared_state_field() -> None:
 def machine_set_twice() -> None:
     shop = Shop(Order(), Payment())
     shop.order = Order()
+
+
+@misuse(
+    DurationError,
+    ValueError,
+    f"{__name__}.Shop.post(delay=...): -1 is no length of time. Give seconds, a number from 0 on "
+    "(greater than 0 for a timeout), or a timedelta.",
+    where=f"{__name__}.Shop.post(delay=...)",
+    given="-1",
+)
+def negative_delay() -> None:
+    Shop(Order(), Payment()).post("order.process", delay=-1)
+
+
+@misuse(
+    ClockIsAdvancingError,
+    RuntimeError,
+    "the clock, at 1.0 seconds, is advancing already: either by this call's caller, which came "
+    'due, and may post for later, post("machine.event", delay=...); or by a call that was '
+    "not awaited: `await clock.advance(...)`.",
+    now=1.0,
+)
+def clock_advanced_by_what_is_due() -> None:
+    clock = VirtualClock()
+    clock.call_at(1.0, lambda: clock.advance(1.0))
+    clock.advance(2.0)
 
 
 class Depot(Orchestrator):

@@ -5,6 +5,7 @@ import io
 import os
 import random
 import re
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +19,75 @@ REAL_LOG = os.environ.get("ROAD_FINES_LOG")
 """A file with 100 cases of the public Road Traffic Fine Management log, where there is one."""
 
 EXPECTED = {
+    "breaker": """\
+   0 s  request  trying
+   0 s  device   ready
+   0 s  request  waiting
+   1 s  request  trying
+   1 s  device   ready
+   1 s  request  waiting
+   3 s  request  trying
+   3 s  device   ready
+   3 s  request  waiting
+   3 s  breaker  opened
+   7 s  request  trying
+   7 s  request  waiting
+  13 s  breaker  half_open
+  15 s  request  trying
+  15 s  device   ready
+  15 s  request  waiting
+  15 s  breaker  opened
+  23 s  request  trying
+  23 s  request  waiting
+  25 s  breaker  half_open
+  31 s  request  trying
+  31 s  device   ready
+  31 s  request  idle
+  31 s  breaker  closed
+  60 s  Plant(request=idle, breaker=closed, device=ready, failures=0, wait=1.0)
+  60 s  request  trying
+  60 s  device   ready
+  60 s  request  idle
+ 120 s  Plant(request=idle, breaker=closed, device=ready, failures=0, wait=1.0)
+""",
+    "deadlines": """\
+a customer who pays in time
+     0 min  order.place: draft -> placed
+     5 min  dear customer, your order waits for your payment
+     7 min  payment.pay: unpaid -> paid
+     7 min  order.accept: placed -> accepted
+    30 min  Shop(order=accepted, payment=paid), due next: None
+a customer who does not pay
+     0 min  order.place: draft -> placed
+     5 min  dear customer, your order waits for your payment
+    10 min  dear customer, your order waits for your payment
+    15 min  order.cancel: placed -> cancelled
+    15 min  payment.annul: unpaid -> void
+    30 min  Shop(order=cancelled, payment=void), due next: None
+""",
+    "lights": """\
+Crossing(hours=night, main=flashing, side=flashing, walkers=dark)
+hours       main green     side green   walkers walk  main flashing
+05-08              150            150             79              0
+08-11              149            148             78              0
+11-14              123            124             17              0
+14-17              149            149             78              0
+17-20              149            148             78              0
+20-23              123            123             17              0
+23-02                0              0              0              1
+02-05                0              0              0              0
+""",
+    "sweep": """\
+order 1 pays after 10 min: paid
+order 2 pays after 18 min: refused, it is placed
+sweep after 18 min: {2: 'cancelled', 3: 'cancelled'}
+sweep after 20 min: {4: 'cancelled'}
+order 4 pays after 21 min: refused, it is cancelled
+with a timeout, and a request every 10 min
+  after 10 min it is placed
+  after 20 min it is placed
+  after 30 min it is placed
+""",
     "crossing": """\
 in the beginning          Crossing(cars=green, pedestrians=red)
 pedestrians.go   refused  Crossing(cars=green, pedestrians=red)
@@ -167,6 +237,32 @@ cases: 100, refused rows: 0
 """,
         "",
     )
+
+
+def plain_lights(presses: list[int]) -> list[tuple[float, str, str]]:
+    """Compute the phases of the streets and the walks of a day by arithmetic."""
+    log: list[tuple[float, str, str]] = []
+    green, free, dusk = 0, -1, 18 * 3600
+    while green < dusk:
+        asked = next((press for press in presses if press > free), dusk)
+        yellow = min(green + 60, max(asked, green) + 10)
+        red = side = yellow + 3
+        log += [(green, "main", "green"), (yellow, "main", "yellow"), (red, "main", "red")]
+        if asked < red:
+            side = free = red + 12
+            log.append((red, "walkers", "walk"))
+        log += [(side, "side", "green"), (side + 24, "side", "yellow"), (side + 27, "side", "red")]
+        green = side + 27
+    return sorted(entry for entry in log if entry[0] < dusk)
+
+
+def test_the_lights_of_a_day() -> None:
+    """The whole log of 24 hours is that of plain arithmetic."""
+    example = runpy.run_path(str(EXAMPLES / "lights.py"))
+    phases = {"green", "yellow", "red", "walk"}
+    log = [entry for entry in example["simulate"]() if entry[2] in phases]
+    assert log.pop(0) == (0.0, "side", "red")
+    assert sorted(log) == plain_lights(example["PRESSES"])
 
 
 # Logs made here --------------------------------------------------------------------------------

@@ -276,7 +276,7 @@ def test_post_outside_of_a_cascade_opens_one(engine: Any) -> None:
             self.log.append(number)
 
     held = Held(engine.machine(Sync)(), log=[])
-    assert held.post("machine.hit", 1) is None  # type: ignore[func-returns-value]
+    assert held.post("machine.hit", 1) is None
     assert held.log == [1]
 
     async def main() -> None:

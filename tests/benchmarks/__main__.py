@@ -23,13 +23,28 @@ from importlib.metadata import version
 from statistics import median
 from time import process_time_ns
 from types import new_class
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import statemachine
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Fleet, Orchestrator, every, on, on_enter, on_exit, when
+from statemachines_orchestrator import (
+    Fleet,
+    Orchestrator,
+    SystemClock,
+    VirtualClock,
+    every,
+    on,
+    on_enter,
+    on_exit,
+    timeout,
+    use_clock,
+    when,
+)
+
+if TYPE_CHECKING:
+    from statemachines_orchestrator.clock import Clock
 
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 TOPICS = 8
@@ -133,6 +148,16 @@ class CountedTeam(Team):
 
     @when(players=every("far"))
     def all_far(self) -> None:
+        """Do nothing."""
+
+
+class Timed(Orchestrator, clock=VirtualClock):
+    """A fleet whose members have a time while they are far."""
+
+    players: Fleet[int, Player] = attrs.field(factory=Fleet[int, Player])
+
+    @timeout("players.far", seconds=1_000)
+    def too_far(self) -> None:
         """Do nothing."""
 
 
@@ -299,6 +324,7 @@ class Bench:
         self.strangers()
         self.joins()
         self.fleets()
+        self.timers()
 
     def events(self) -> None:
         """Compare an event that nobody subscribed to with a bare machine's."""
@@ -391,6 +417,56 @@ class Bench:
         self.grow(few, 10)
         rates = self.rates(hits(counted.players[0]), hits(few.players[0]))
         print_times(f"counted event, {self.members:,} members / 10", rates, 1.05)
+
+    def timers(self) -> None:
+        """Compare an event that begins or ends a time among many pending ones with one alone."""
+        many, few = VirtualClock(), VirtualClock()
+        timed, lone = Timed(), Timed()
+        use_clock(timed, many)
+        use_clock(lone, few)
+        timed.players[0], lone.players[0] = Player(), Player()
+        for number in range(self.members):
+            many.call_at(float(number + 1), timed.players[0].hit)
+        rates = self.rates(hits(timed.players[0]), hits(lone.players[0]))
+        label = f"event that sets a timer, among {self.members:,} / alone"
+        print_times(label, rates, 1.2)
+        untimed = Team()
+        untimed.players[0] = Player()
+        rates = self.rates(hits(lone.players[0]), hits(untimed.players[0]))
+        print_times("event that sets or ends a timer / event", rates, None)
+        self.timer_memory()
+
+    def timer_memory(self) -> None:
+        """Compare what the last event leaves behind with a pending timeout, and without."""
+
+        async def on_a_loop() -> float:
+            return self.left_by_a_hit(Timed(), SystemClock())
+
+        plain = self.left_by_a_hit(Team(), VirtualClock())
+        for where, timed in (
+            ("virtual", self.left_by_a_hit(Timed(), VirtualClock())),
+            ("thread", self.left_by_a_hit(Timed(), SystemClock())),
+            ("event loop", asyncio.run(on_a_loop())),
+        ):
+            each = (timed - plain) / 1000
+            label = f"memory of a pending timeout, {where}"
+            print_row(label, ("", "", f"{each:.2f} kB"), each, 0.5)
+
+    def left_by_a_hit(self, team: Team | Timed, clock: Clock) -> float:
+        """Return the bytes that a hit of each member leaves behind."""
+        use_clock(team, clock)
+        for number in range(self.built):
+            team.players[number] = Player()
+            for _ in range(2):  # what the first events leave is not that of a timer
+                team.players[number].hit()
+        gc.collect()
+        tracemalloc.start()
+        for number in range(self.built):
+            team.players[number].hit()
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return taken / self.built
 
     def grow(self, team: Team, count: int) -> list[float]:
         """Put members into a team, and return what each putting in took, without building it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterator, KeysView, Mapping
+from datetime import timedelta
 from typing import Any, ClassVar, Optional
 
 import attrs
@@ -19,6 +20,8 @@ from statemachines_orchestrator import (
     Orchestrator,
     ReactionErrors,
     Record,
+    SystemClock,
+    VirtualClock,
     Wire,
     at_least,
     domain_signal,
@@ -30,6 +33,8 @@ from statemachines_orchestrator import (
     removed,
     some,
     subscribe,
+    timeout,
+    use_clock,
     when,
     wiring,
 )
@@ -435,3 +440,42 @@ for wire in wiring(Careful):
     assert_type(wire.targets, tuple[str, ...])
     assert_type(wire.cond, str | None)
     assert_type(wire.if_enabled, bool)
+
+
+# Time
+class Patient(Orchestrator, clock=VirtualClock):
+    """Timeouts in both spellings."""
+
+    order: Order
+    patience: float = 5.0
+
+    @timeout("order.processing", seconds=900)
+    @timeout(order=Order.processing, minutes=5, repeat=True)
+    @timeout("order.processing", seconds=timedelta(hours=1), cond="is_open")
+    @timeout("order.processing", seconds="patience")
+    def late(self, amount: int) -> str:
+        """React to the time."""
+        return f"{self.patience} {amount}"
+
+    def is_open(self) -> bool:
+        """Tell whether it is open."""
+        return True
+
+
+patient = Patient(Order())
+assert_type(patient.late(3), str)
+assert_type(patient.post("order.process"), None)
+handle = patient.post("order.process", delay=5)
+handle.cancel()
+assert_type(handle.due, float)
+clock = VirtualClock()
+use_clock(patient, clock)
+use_clock(patient, SystemClock())
+clock.advance(5.0)
+clock.advance_to_next()
+assert_type(clock.now(), float)
+
+
+async def wait_for_time() -> None:
+    """Let time pass, and await what comes due."""
+    await clock.advance(5)

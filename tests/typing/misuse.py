@@ -13,6 +13,7 @@ from statemachine import State, StateMachine
 from statemachines_orchestrator import (
     Fleet,
     Orchestrator,
+    VirtualClock,
     at_least,
     domain_signal,
     every,
@@ -21,6 +22,8 @@ from statemachines_orchestrator import (
     on_enter,
     some,
     subscribe,
+    timeout,
+    use_clock,
     when,
     wiring,
 )
@@ -94,17 +97,17 @@ shop.machines = {}  # type: ignore[misc]
 shop.orchestrator_name = "boss"  # type: ignore[misc]
 
 # The surface
-shop.post()  # type: ignore[call-arg]
+shop.post()  # type: ignore[call-overload]
 shop.asend(3)  # type: ignore[arg-type, unused-coroutine]
 shop.asend("order.process")  # type: ignore[unused-coroutine]
 shop.bus.signal(3)  # type: ignore[arg-type]
 shop.bus.signal("order.process").connect(3)  # type: ignore[type-var]
-result: int = shop.post("order.process")  # type: ignore[assignment, func-returns-value]
+result: int = shop.post("order.process")  # type: ignore[assignment]
 
 
 async def wait() -> None:
     """Await what cannot be awaited."""
-    await shop.post("order.process")  # type: ignore[func-returns-value, misc]
+    await shop.post("order.process")  # type: ignore[misc]
     await shop.bus  # type: ignore[misc]
 
 
@@ -229,8 +232,8 @@ Store.low_stock.connect(print)  # type: ignore[attr-defined]
 store.publish()  # type: ignore[call-arg]
 store.publish("low_stock", "a")  # type: ignore[call-arg]
 store.publish(store.low_stock)  # type: ignore[arg-type]
-shop.post(shop.order)  # type: ignore[arg-type]
-shop.post(Order.pending)  # type: ignore[arg-type]
+shop.post(shop.order)  # type: ignore[call-overload]
+shop.post(Order.pending)  # type: ignore[call-overload]
 shop.broadcast()  # type: ignore[call-arg]
 shop.broadcast(3)  # type: ignore[arg-type]
 shop.enabled_events("order")  # type: ignore[call-arg]
@@ -248,3 +251,19 @@ wiring()  # type: ignore[call-arg]
 wiring(Order)  # type: ignore[arg-type]
 wiring(Shop)[0].topics  # type: ignore[attr-defined]  # noqa: B018
 wiring(Shop)[0].topic = "order.process"  # type: ignore[misc]
+
+
+# Time
+shop.post("order.process", delay="soon")  # type: ignore[call-overload]
+use_clock(shop)  # type: ignore[call-arg]
+use_clock(shop, 3)  # type: ignore[type-var]
+timeout("order.processing", seconds=[])  # type: ignore[arg-type]
+timeout("order.processing", hours=1)  # type: ignore[arg-type]
+VirtualClock().advance()  # type: ignore[call-arg]
+VirtualClock(5)  # type: ignore[call-arg]
+
+
+class Timed(Orchestrator, clock=3):  # type: ignore[arg-type]
+    """A clock that is no factory."""
+
+    order: Order

@@ -1,0 +1,441 @@
+"""Clocks: what tells the time, and calls back when it has come.
+
+Seconds, as floats, everywhere. A clock has two methods, `now` and `call_at`: any object that has
+them will do. `SystemClock` is the real time; a `VirtualClock` stands still until it is advanced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import sys
+import threading
+import time
+from contextvars import Context
+from datetime import timedelta
+from inspect import isawaitable
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from statemachines_orchestrator.exceptions import ClockIsAdvancingError, DurationError
+
+if sys.version_info < (3, 11):  # pragma: no cover - the other branch runs on newer Pythons
+    from exceptiongroup import ExceptionGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterator
+
+__all__ = [
+    "Clock",
+    "Handle",
+    "SystemClock",
+    "VirtualClock",
+    "check_duration",
+    "span_of",
+    "system_clock",
+]
+
+logger = logging.getLogger("statemachines_orchestrator")
+
+
+class Handle(Protocol):
+    """What `call_at` returns."""
+
+    def cancel(self) -> object:
+        """Take the call back; when it has been made it is too late, and nothing happens."""
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Tells the time, and calls back."""
+
+    def now(self) -> float:
+        """Return the time in seconds, since a beginning of the clock's own; it never goes back."""
+        ...
+
+    def call_at(self, when: float, function: Callable[[], Any], /) -> Handle:
+        """Call `function` once when the time is `when`, or as soon as possible after that.
+
+        It may return an awaitable, if an event loop is running. What it raises has no caller: it is
+        for the clock to tell.
+        """
+        ...
+
+
+class _Entry:
+    """One call that is due at some time; the handle of it."""
+
+    __slots__ = ("agenda", "function", "order", "when")
+
+    def __init__(
+        self, agenda: _Agenda, when: float, order: int, function: Callable[[], Any]
+    ) -> None:
+        self.agenda = agenda
+        self.when = when
+        self.order = order
+        self.function: Callable[[], Any] | None = function
+
+    def __lt__(self, other: _Entry) -> bool:
+        return (self.when, self.order) < (other.when, other.order)
+
+    def cancel(self) -> None:
+        """Take the call back."""
+        self.agenda.cancel(self)
+
+
+class _Agenda:
+    """What is due when: in order of time, ties in order of scheduling.
+
+    A heap. Entries that were cancelled are swept out as soon as they are more than the others,
+    so that scheduling and cancelling are logarithmic on average, and nothing stays behind.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Condition(threading.RLock())
+        self.heap: list[_Entry] = []
+        self.cancelled = 0
+        self.busy = False
+        self.next_order = count().__next__
+
+    def __len__(self) -> int:
+        return len(self.heap) - self.cancelled
+
+    def add(self, when: float, function: Callable[[], Any]) -> _Entry:
+        """Schedule a call; wake who waits, if it is the next one."""
+        with self.lock:
+            entry = _Entry(self, when, self.next_order(), function)
+            self.busy = True  # the collector may run meanwhile, and cancel what nobody holds
+            heapq.heappush(self.heap, entry)
+            self.busy = False
+            if self.heap[0] is entry:
+                self.lock.notify()
+        return entry
+
+    def cancel(self, entry: _Entry) -> None:
+        """Take a call back."""
+        with self.lock:
+            if entry.function is None:
+                return
+            entry.function = None
+            self.cancelled += 1
+            if 2 * self.cancelled > len(self.heap) and not self.busy:
+                self.heap = [one for one in self.heap if one.function is not None]
+                heapq.heapify(self.heap)
+                self.cancelled = 0
+            self.lock.notify()
+
+    def due(self) -> float | None:
+        """Return when the next call is due."""
+        with self.lock:
+            self.busy = True
+            while self.heap and self.heap[0].function is None:
+                heapq.heappop(self.heap)
+                self.cancelled -= 1
+            self.busy = False
+            return self.heap[0].when if self.heap else None
+
+    def take(self, until: float) -> tuple[float, Callable[[], Any]] | None:
+        """Take out the next call, if it is due until then."""
+        with self.lock:
+            when = self.due()
+            if when is None or when > until:
+                return None
+            self.busy = True
+            entry = heapq.heappop(self.heap)
+            self.busy = False
+            function, entry.function = entry.function, None
+            if function is None:  # cancelled while it was taken
+                self.cancelled -= 1
+                return self.take(until)
+            return when, function
+
+
+class _Done:
+    """What a sync call returns that may be awaited, and need not be."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+class VirtualClock:
+    """A clock that stands still until it is advanced: for tests, and to look ahead.
+
+    It starts at 0.0. Not for several threads.
+    """
+
+    def __init__(self) -> None:
+        self._agenda = _Agenda()
+        self._now = 0.0
+        self._advances = False
+
+    def now(self) -> float:
+        """Return the seconds that it was advanced until now."""
+        return self._now
+
+    def call_at(self, when: float, function: Callable[[], Any], /) -> Handle:
+        """Call `function` when the clock is advanced to `when`, or further."""
+        return self._agenda.add(max(when, self._now), function)
+
+    @property
+    def next_due(self) -> float | None:
+        """The time at which the next call is due, `None` if none is."""
+        return self._agenda.due()
+
+    def advance(self, seconds: float) -> Awaitable[None]:
+        """Let time pass, and run everything that comes due.
+
+        In order of deadline, ties in order of scheduling, each at its own time, what they schedule
+        within the span included. Where something async comes due in a running event loop, what
+        this returns must be awaited: `await clock.advance(5)`. Elsewhere all is done on return.
+
+        Everything due runs, whatever fails; then the exception is raised, or several of them in an
+        `ExceptionGroup`. Raises `DurationError` for a span that is no length of time, and
+        `ClockIsAdvancingError` if called by what came due, or if an earlier call was not awaited.
+        """
+        check_duration("VirtualClock.advance", seconds)
+        return self._run(self._now + seconds)
+
+    def advance_to_next(self) -> Awaitable[None]:
+        """Let time pass until the next deadline, and run what is due then; `advance` tells how.
+
+        Where nothing is due, no time passes.
+        """
+        when = self._agenda.due()
+        return self._run(self._now if when is None else when)
+
+    def _run(self, until: float) -> Awaitable[None]:
+        if self._advances:
+            raise ClockIsAdvancingError(self._now)
+        errors: list[Exception] = []
+        due = self._due(until)
+        self._advances = True
+        awaited: Awaitable[None] | None = None
+        try:
+            for function in due:
+                try:
+                    result = function()
+                except Exception as error:  # noqa: BLE001 - raised when all is done
+                    errors.append(error)
+                    continue
+                if isawaitable(result):
+                    awaited = self._go_on(result, due, until, errors)
+                    return awaited
+        finally:
+            self._advances = awaited is not None
+        self._end(until, errors)
+        return _Done()
+
+    async def _go_on(
+        self,
+        awaitable: Awaitable[Any],
+        due: Iterator[Callable[[], Any]],
+        until: float,
+        errors: list[Exception],
+    ) -> None:
+        """Await what came due, and everything that comes after it."""
+        try:
+            await _kept(awaitable, errors)
+            for function in due:
+                await _kept(function, errors)
+        finally:
+            self._advances = False
+        self._end(until, errors)
+
+    def _due(self, until: float) -> Iterator[Callable[[], Any]]:
+        """Yield what comes due, each at its own time."""
+        while (taken := self._agenda.take(until)) is not None:
+            self._now, function = taken
+            yield function
+
+    def _end(self, until: float, errors: list[Exception]) -> None:
+        self._now = until
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            message = f"{len(errors)} of the calls that came due failed"
+            raise ExceptionGroup(message, errors)
+
+
+async def _kept(what: Any, errors: list[Exception]) -> None:
+    """Call, await, and keep what fails."""
+    try:
+        result = what() if callable(what) else what
+        if isawaitable(result):
+            await result
+    except Exception as error:  # noqa: BLE001 - raised when all is done
+        errors.append(error)
+
+
+class SystemClock:
+    """The real time: monotonic, in seconds.
+
+    In a running event loop it calls back on that loop, which has one timer of it, the next.
+    Elsewhere it calls back in one daemon thread of the clock, which is there only while something
+    is pending. In order of deadline, ties in order of scheduling, for each loop and for the thread.
+    What fails is logged at error level by the logger `statemachines_orchestrator`, and given to
+    the exception handler of the event loop. What is pending on a loop that is closed is lost.
+    """
+
+    def __init__(self) -> None:
+        self._agenda = _Agenda()
+        self._thread: threading.Thread | None = None
+        self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
+
+    def now(self) -> float:
+        """Return the seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def call_at(self, when: float, function: Callable[[], Any], /) -> Handle:
+        """Call `function` at a time, on the running event loop or else in the clock's thread."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self.call_in_thread(when, function)
+        try:
+            on_loop = self._loops[loop]
+        except KeyError:
+            for known in list(self._loops):
+                if known.is_closed():
+                    self._loops.pop(known, None)
+            on_loop = self._loops[loop] = _OnLoop(loop)
+        return on_loop.call_at(when, function)
+
+    # In a thread --------------------------------------------------------------------------
+
+    def call_in_thread(self, when: float, function: Callable[[], Any], /) -> Handle:
+        """Call `function` at a time in the clock's thread, also where an event loop is running."""
+        with self._agenda.lock:
+            if self._thread is None:
+                self._start()
+            return self._agenda.add(when, function)
+
+    def _start(self) -> None:
+        name = "statemachines_orchestrator.SystemClock"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread.start()
+        self._thread = thread  # not before: if it cannot start, the next call tries again
+
+    def _run(self) -> None:
+        """Call what comes due, until nothing is pending."""
+        try:
+            while (function := self._wait()) is not None:
+                try:
+                    Context().run(function)
+                except Exception as error:  # noqa: BLE001 - there is no caller
+                    _report(error, None)
+        except BaseException:
+            with self._agenda.lock:  # the thread ends; what is pending gets another one
+                self._thread = None
+                if self._agenda:
+                    self._start()
+            raise
+
+    def _wait(self) -> Callable[[], Any] | None:
+        """Wait for the next call; `None`, and the thread is given up, if nothing is pending."""
+        with self._agenda.lock:
+            while True:
+                taken = self._agenda.take(self.now())
+                if taken is not None:
+                    return taken[1]
+                when = self._agenda.due()
+                if when is None:
+                    self._thread = None
+                    return None
+                self._agenda.lock.wait(min(when - self.now(), threading.TIMEOUT_MAX))
+
+
+class _OnLoop:
+    """What is due on one event loop. The loop has one timer, for the next call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.agenda = _Agenda()
+        self.timer: asyncio.TimerHandle | None = None
+        self.timed_at: float | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What the loop runs; it holds its tasks weakly."""
+
+    def call_at(self, when: float, function: Callable[[], Any]) -> Handle:
+        """Call `function` at a time."""
+        entry = self.agenda.add(when, function)
+        self.arm()
+        return entry
+
+    def arm(self) -> None:
+        """Let the loop call when the next call is due."""
+        when = self.agenda.due()
+        if when == self.timed_at:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer, self.timed_at = None, when
+        if when is not None:
+            wait = max(0.0, when - time.monotonic())
+            # In a context of its own: that of who set the timer would be kept alive with it.
+            self.timer = self.loop.call_later(wait, self.run, context=Context())
+
+    def run(self) -> None:
+        """Make the calls that are due."""
+        self.timer = self.timed_at = None
+        try:
+            until = time.monotonic()
+            while (taken := self.agenda.take(until)) is not None:
+                self.call(taken[1])
+        finally:
+            self.arm()
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Make a call, in a context of its own; let the loop run what must be awaited."""
+        context = Context()
+        try:
+            result = context.run(function)
+        except Exception as error:  # noqa: BLE001 - there is no caller
+            _report(error, self.loop)
+            return
+        if isawaitable(result):
+            task: asyncio.Task[None] = context.run(self.loop.create_task, self.wait(result))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def wait(self, awaitable: Awaitable[Any]) -> None:
+        """Await what a call returned."""
+        try:
+            await awaitable
+        except Exception as error:  # noqa: BLE001 - there is no caller
+            _report(error, self.loop)
+
+
+def _report(error: Exception, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Tell of a failure for which there is no caller."""
+    logger.error("what came due failed: %s", error, exc_info=error)
+    if loop is not None:
+        message = "what came due failed, and nobody waits for it"
+        loop.call_exception_handler({"message": message, "exception": error})
+
+
+def check_duration(where: str, seconds: Any) -> float:
+    """Return a length of time in seconds, from 0.0 on; raise `DurationError` for anything else."""
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not (is_number and 0 <= seconds < sys.float_info.max):
+        raise DurationError(where, repr(seconds))
+    return float(seconds)
+
+
+def span_of(where: str, seconds: Any) -> float:
+    """Return the length of a timeout in seconds, greater than 0.0."""
+    span = check_duration(where, seconds)
+    if not span:
+        raise DurationError(where, repr(seconds))
+    return span
+
+
+_system_clock = SystemClock()
+
+
+def system_clock() -> SystemClock:
+    """Return the clock of all orchestrators that were given no other one."""
+    return _system_clock
