@@ -366,15 +366,14 @@ class _OnLoop:
     def arm(self) -> None:
         """Let the loop call when the next call is due."""
         when = self.agenda.due()
-        if when == self.timed_at:
+        if when is None or when == self.timed_at:
             return
         if self.timer is not None:
             self.timer.cancel()
-        self.timer, self.timed_at = None, when
-        if when is not None:
-            wait = max(0.0, when - time.monotonic())
-            # In a context of its own: that of who set the timer would be kept alive with it.
-            self.timer = self.loop.call_later(wait, self.run, context=Context())
+        wait = max(0.0, when - time.monotonic())
+        # In a context of its own: that of who set the timer would be kept alive with it.
+        self.timer = self.loop.call_later(wait, self.run, context=Context())
+        self.timed_at = when
 
     def run(self) -> None:
         """Make the calls that are due."""

@@ -189,6 +189,53 @@ def test_a_failure_in_the_thread_is_logged(caplog: pytest.LogCaptureFixture) -> 
     assert (record.name, record.levelno) == ("statemachines_orchestrator", logging.ERROR)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_the_thread_ends_no_other_call() -> None:
+    """A call that ends the thread takes none with it: another thread makes those pending."""
+    clock = SystemClock()
+    done = threading.Event()
+    names: list[str] = []
+
+    def note() -> None:
+        names.append(threading.current_thread().name)
+        done.set()
+
+    clock.call_at(clock.now(), fails(SystemExit()))
+    clock.call_at(clock.now() + 0.01, note)
+    assert done.wait(5)
+    done.clear()
+    clock.call_at(clock.now(), fails(SystemExit()))
+    for thread in clock_threads():
+        assert ends(thread)
+    clock.call_at(clock.now(), note)
+    assert done.wait(5)
+    assert names == ["statemachines_orchestrator.SystemClock"] * 2
+
+
+def test_each_of_several_loops_calls_what_was_scheduled_on_it() -> None:
+    """In order of deadline, ties in order of scheduling, on the loop that was running."""
+    clock: Any = SystemClock()
+    log: list[Any] = []
+
+    async def main(name: str) -> None:
+        soon = clock.now() + 0.01
+        clock.call_at(soon + 1000, print).cancel()
+        for number, when in enumerate([soon + 0.01, soon, soon, soon - 1000]):
+            clock.call_at(when, lambda number=number: log.append((name, number)))
+        if name == "outer":
+            await asyncio.to_thread(asyncio.run, main("inner"))
+        while [one for one, _number in log].count(name) < 4:
+            await asyncio.sleep(0.002)
+
+    asyncio.run(main("outer"))
+    for name in ("inner", "outer"):
+        assert [number for one, number in log if one == name] == [3, 1, 2, 0]
+    assert len(clock._loops) == 2
+    log.clear()
+    asyncio.run(main("third"))
+    assert len(clock._loops) == 1
+
+
 def test_on_a_loop_its_timer_and_its_handler(caplog: pytest.LogCaptureFixture) -> None:
     """On a running loop its timer calls; failures are logged and given to its handler."""
     clock = SystemClock()
@@ -237,6 +284,24 @@ def test_cancelled_calls_leave_no_residue_and_cost_is_logarithmic(
     assert count[0] < number * 20
     handles[-1].cancel()
     assert len(clock._agenda.heap) == 0
+
+
+def test_a_call_that_is_cancelled_while_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector may take a call back at any time, also while it is being taken."""
+    entry: Any = vars(clocks)["_Entry"]
+    compare = entry.__lt__
+    clock: Any = VirtualClock()
+    log: list[str] = []
+    handles = [clock.call_at(1.0, partial(log.append, name)) for name in "abc"]
+
+    def collected(one: Any, other: Any) -> bool:
+        handles[0].cancel()
+        return bool(compare(one, other))
+
+    monkeypatch.setattr(entry, "__lt__", collected)
+    clock.advance(1)
+    assert log == ["b", "c"]
+    assert (len(clock._agenda), clock._agenda.cancelled) == (0, 0)
 
 
 def test_memory_of_a_pending_call() -> None:

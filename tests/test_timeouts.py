@@ -1160,6 +1160,21 @@ def test_a_timeout_that_has_run_does_not_run_again_when_its_orchestrator_is_held
     assert log == [10.0, 125.0]
 
 
+def test_a_clock_is_used_where_nothing_is_pending() -> None:
+    """Where no orchestrator, of several, has a timer, another clock changes nothing else."""
+
+    class Booth(Orchestrator):
+        order: Order
+
+    class Hall(Orchestrator):
+        booth: Booth
+
+    hall = Hall(Booth(Order()))
+    clock = use_clock(hall, VirtualClock())
+    assert clock_of(hall) is clock_of(hall.booth) is clock
+    assert clock.next_due is None
+
+
 def test_use_clock_of_one_that_is_held_is_refused(engine: Engine) -> None:
     """The clock of an orchestrator that another holds is that of the holder."""
     clock = VirtualClock()
@@ -1353,6 +1368,46 @@ def test_periods_that_went_by_are_left_out(engine: Engine) -> None:
         engine.run(clock.calls.pop()[1])
     assert log == [(10.0, 10.0), (24.0, 20.0), (30.0, 30.0), (70.0, 40.0), (80.5, 80.0)]
     assert [when for when, _function in clock.calls] == [90.0]
+
+
+def test_a_member_that_leaves_while_its_timer_comes_due(engine: Engine) -> None:
+    """A timer that won in another thread may find that the machine is gone."""
+    clock = HookedClock()
+    log: list[Any] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        orders: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
+
+        @timeout("orders.pending", seconds=10, repeat=True)
+        def late(self, record: Elapsed, key: str, machine: Any = None, state: Any = None) -> None:
+            log.append((key, machine, state, record.state))
+
+    shop = Shop()
+    shop.orders["a"] = begun(engine, Order)
+    clock.hooks["now"] = shop.orders.clear
+    engine.run(clock.calls.pop()[1])
+    assert log == [("a", None, None, None)]
+    assert clock.calls == []
+
+
+def test_a_delay_comes_due_once_whatever_the_clock_does(engine: Engine) -> None:
+    """A clock that calls twice sends once."""
+    clock = HandClock()
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+        log: list[Any] = attrs.field(factory=list)
+
+        @on("order.touch")
+        def touched(self) -> None:
+            self.log.append("touched")
+
+    shop = Shop(engine.machine(Order)())
+    delay = shop.post("order.touch", delay=1)
+    engine.run(clock.calls[0][1])
+    engine.run(clock.calls[0][1])
+    delay.cancel()
+    assert shop.log == ["touched"]
 
 
 def test_a_timer_that_is_ended_while_the_clock_takes_it_is_taken_back() -> None:
