@@ -40,6 +40,7 @@ from statemachines_orchestrator.exceptions import (
     StateFieldIsNotUniqueError,
     UnexpectedAnnotationTypeError,
     UnknownTopicError,
+    UnreadableTraceError,
     UnsupportedHostError,
     WrongMachineError,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "Transitioned",
     "UnexpectedAnnotationTypeError",
     "UnknownTopicError",
+    "UnreadableTraceError",
     "UnsupportedHostError",
     "VirtualClock",
     "Wire",

@@ -19,7 +19,7 @@ from statemachines_orchestrator._sending import Address, Target, deliver, named
 from statemachines_orchestrator._turns import Post
 from statemachines_orchestrator.exceptions import UnknownTopicError
 from statemachines_orchestrator.records import Published, next_seq
-from statemachines_orchestrator.topics import check_topic, unknown
+from statemachines_orchestrator.topics import PUBLISHED, check_topic, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,8 +91,9 @@ def _publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
     for other in place.holders():
         cascade.announced[id(other)] = other
     frame, seq = here.get(), next_seq()
+    cascade.last = seq
     place.publish(
-        "",
+        f"{PUBLISHED}:",
         signal,
         place.owner,
         lambda: Published(
@@ -103,7 +104,6 @@ def _publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
             name=signal,
             kwargs=dict(kwargs),
         ),
-        wild=False,
     )
 
 

@@ -48,9 +48,15 @@ class OrderedSignal(NamedSignal):
 
     set_class: Any = _Connections
 
-    def __init__(self, name: str, on_error: Callable[[Any, Exception, Any], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_error: Callable[[Any, Exception, Any], None],
+        on_change: Callable[[OrderedSignal], None],
+    ) -> None:
         super().__init__(name)
         self._on_error = on_error
+        self._on_change = on_change
         self._is_plain = True
         """Whether all receivers hear every sender and are held: then their dict has the order."""
 
@@ -67,7 +73,14 @@ class OrderedSignal(NamedSignal):
         if must_be_awaited(receiver):
             raise AsyncObserverError(_name_of(receiver), self.name)
         self._is_plain = self._is_plain and sender is ANY and not weak
-        return super().connect(receiver, sender, weak)
+        super().connect(receiver, sender, weak)
+        self._on_change(self)
+        return receiver
+
+    def disconnect(self, receiver: Callable[..., Any], sender: Any = ANY) -> None:
+        """Disconnect `receiver`, as blinker does."""
+        super().disconnect(receiver, sender)
+        self._on_change(self)
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Any, Any]]:
         """Call every receiver for `sender` in the order of connection, unless the signal is muted.
@@ -77,9 +90,9 @@ class OrderedSignal(NamedSignal):
         if self.is_muted:
             return []
         results: list[tuple[Any, Any]] = []
-        receivers: Any = self.receivers_for(sender)
-        if self._is_plain:
-            receivers = tuple(self.receivers.values())
+        receivers: Any = (
+            tuple(self.receivers.values()) if self._is_plain else self.receivers_for(sender)
+        )
         for receiver in receivers:
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
@@ -100,7 +113,7 @@ class Bus(Namespace):
         self._resolve = resolve
         self._on_error = on_error
         self.kinds: set[str] = set()
-        """The kinds of topics (`sent`, `failed`, …) that somebody has asked for."""
+        """The kinds of topics (`sent`, `failed`, …) that somebody listens for."""
         self.names: set[str] = set()
         """The names of reactions that were subscribed at run time."""
 
@@ -115,10 +128,7 @@ class Bus(Namespace):
         try:
             return self[topic]  # type: ignore[return-value]
         except KeyError:
-            kind, colon, _rest = topic.partition(":")
-            if colon:
-                self.kinds.add(kind)
-            signal = self[topic] = OrderedSignal(topic, self._failed)
+            signal = self[topic] = OrderedSignal(topic, self._failed, self._changed)
             return signal
 
     def heard(self, *topics: str) -> Iterator[NamedSignal]:
@@ -127,6 +137,21 @@ class Bus(Namespace):
             signal = self.get(topic)
             if signal is not None and signal.receivers:
                 yield signal
+
+    def _changed(self, signal: OrderedSignal) -> None:
+        """Learn for which kinds of topics somebody listens, whatever other threads do."""
+        kind, colon, _rest = signal.name.partition(":")
+        if colon and signal.receivers:
+            self.kinds.add(kind)
+        elif colon and not self._is_heard(kind):
+            self.kinds.discard(kind)
+            if self._is_heard(kind):  # another thread has just connected
+                self.kinds.add(kind)
+
+    def _is_heard(self, kind: str) -> bool:
+        return any(
+            signal.receivers for topic, signal in list(self.items()) if topic.startswith(f"{kind}:")
+        )
 
     def _failed(self, receiver: Any, error: Exception, record: Any) -> None:
         self._on_error(_name_of(receiver), error, record)

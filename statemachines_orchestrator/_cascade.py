@@ -49,6 +49,8 @@ class Cascade:
     is_watched = False
     """Whether turns remember what led to them."""
     running: Turn | None = None
+    last: int | None = None
+    """The `seq` of the last transition or signal of the domain: the cause of `settled`."""
     moved: dict[Join, Movement] | None = None
     """The joins whose machines have moved since they were judged, and what moved."""
 
@@ -106,14 +108,15 @@ class Cascade:
         self.is_settled = True
         here.set(self)
         for place in sorted(self.announced.values(), key=innermost_first):
-            place.settled(self.turns, len(self.failures))
+            place.settled(self.turns, len(self.failures), self.last)
 
     def needs_drain(self) -> bool:
         """Whether a turn waits, or somebody hears that there is none."""
         if self.queue or self.moved:
             return True
-        for place in self.announced.values():  # noqa: SIM110 - half the time of any()
-            if SETTLED in place.bus:
+        for place in self.announced.values():
+            signal = place.bus.get(SETTLED)
+            if signal is not None and signal.receivers:
                 return True
         return False
 

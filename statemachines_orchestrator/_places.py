@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator.records import Settled, next_seq
-from statemachines_orchestrator.topics import SETTLED
+from statemachines_orchestrator.topics import ANY, PUBLISHED, SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._bus import Bus
     from statemachines_orchestrator.records import Record
 
-__all__ = ["NO_KEY", "PLACE", "Level", "Place", "innermost_first", "longer", "place_of"]
+__all__ = [
+    "NO_KEY",
+    "PLACE",
+    "Level",
+    "Place",
+    "innermost_first",
+    "longer",
+    "place_of",
+    "wildcards",
+]
 
 NO_KEY: Any = object()
 """The key of what stands in a field of its own, and not in a fleet."""
@@ -29,7 +38,7 @@ PLACE = "_Orchestrator__place"
 class Level:
     """One orchestrator that hears of a machine, and under which name."""
 
-    __slots__ = ("bus", "name", "place", "remembered")
+    __slots__ = ("bus", "name", "place", "remembered", "wildcards")
 
     def __init__(self, place: Place, name: str, remembered: dict[Any, Any]) -> None:
         self.place = place
@@ -37,6 +46,8 @@ class Level:
         self.bus = place.bus
         self.name = name
         """The names of the fields that lead from it to the machine: `order`, `desks.order`."""
+        self.wildcards = tuple(wildcards(name))
+        """The topics of everything that happens to it: `desks.order.*`, `desks.*` and `*`."""
         self.remembered = remembered
         """The topics of transitions, shared by all machines of one class under this name."""
 
@@ -131,28 +142,26 @@ class Place:
         known: dict[Any, Any] = self.owner.__declaration__.remembered_of(name, machine_class)
         return known
 
-    def publish(
-        self, kind: str, name: str, sender: Any, build: Callable[[], Record], *, wild: bool = True
-    ) -> None:
+    def publish(self, kind: str, name: str, sender: Any, build: Callable[[], Record]) -> None:
         """Send one record on every signal that is heard, here and outward; build it if one is.
 
-        `kind` is a prefix such as `started:`, or empty for a signal of the domain.
+        `kind` is a prefix such as `started:`. A signal of the domain is a topic by itself, too.
         """
         record = None
         for place, prefix in self.outward:
-            topics = (f"{kind}{prefix}{name}", f"{kind}*") if wild else (prefix + name,)
-            for signal in place.bus.heard(*topics):
+            own = (prefix + name,) if kind == f"{PUBLISHED}:" else ()
+            for signal in place.bus.heard(*own, f"{kind}{prefix}{name}", f"{kind}*"):
                 if record is None:
                     record = build()
                 signal.send(sender, record=record)
 
-    def settled(self, reactions: int, failures: int) -> None:
+    def settled(self, reactions: int, failures: int, cause: int | None) -> None:
         """Announce that a cascade has come to rest, in which the orchestrator announced."""
         seq = next_seq()
         for signal in self.bus.heard(SETTLED):
             record = Settled(
                 seq=seq,
-                cause=None,
+                cause=cause,
                 path=self.path,
                 keys=self.keys,
                 reactions=reactions,
@@ -195,6 +204,14 @@ class Place:
 def longer(path: tuple[Any, ...], name: str, key: Hashable) -> tuple[Any, ...]:
     """Return a path of names and keys that goes on to a field, or to the member of a fleet."""
     return (*path, name) if key is NO_KEY else (*path, name, key)
+
+
+def wildcards(name: str) -> Iterator[str]:
+    """Yield `desks.order.*`, `desks.*` and `*`."""
+    while name:
+        yield f"{name}.{ANY}"
+        name = name.rpartition(".")[0]
+    yield ANY
 
 
 def innermost_first(place: Place) -> int:

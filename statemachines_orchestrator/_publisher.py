@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._host import HOST_IS_3, flat_move, store_of
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._places import NO_KEY
+from statemachines_orchestrator._places import NO_KEY, wildcards
 from statemachines_orchestrator.records import Ignored, Sent, Transitioned, next_seq
 from statemachines_orchestrator.topics import ANY, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable
 
     from statemachines_orchestrator._frames import Payload
     from statemachines_orchestrator._host import Move
@@ -68,8 +68,11 @@ class Publisher:
         for level in self.levels:
             if kind not in level.bus.kinds:
                 continue
-            wild = (f"{kind}:{topic}" for topic in _wildcards(level.name))
-            for signal in level.bus.heard(f"{kind}:{level.name}.{event}", *wild):
+            get = level.bus.get
+            for topic in (f"{level.name}.{event}", *level.wildcards):
+                signal = get(f"{kind}:{topic}")
+                if signal is None or not signal.receivers:
+                    continue
                 if record is None:
                     path, keys = self.place.below(self.name, self.key)
                     record = record_class(
@@ -94,6 +97,7 @@ class Publisher:
         seq = next_seq()
         event = trigger.event
         record = None
+        cascade.last = seq
         for level in self.levels:
             place = level.place
             cascade.announced[id(place)] = place
@@ -145,17 +149,9 @@ def _topics(
     return (
         *(f"exit:{name}.{state}" for state in exited),
         *(f"{name}.{event}" for event in dict.fromkeys(names) if event != ANY),
-        *_wildcards(name),
+        *wildcards(name),
         *(f"enter:{name}.{state}" for state in entered),
     )
-
-
-def _wildcards(name: str) -> Iterator[str]:
-    """Yield `desks.order.*`, `desks.*` and `*`."""
-    while name:
-        yield f"{name}.{ANY}"
-        name = name.rpartition(".")[0]
-    yield ANY
 
 
 def _declared(transition: Any, event: Any) -> list[str]:

@@ -43,6 +43,7 @@ __all__ = [
     "StateFieldIsNotUniqueError",
     "UnexpectedAnnotationTypeError",
     "UnknownTopicError",
+    "UnreadableTraceError",
     "UnsupportedHostError",
     "WrongMachineError",
 ]
@@ -393,6 +394,19 @@ class ClockIsAdvancingError(OrchestratorError, RuntimeError):
             'caller, which came due, and may post for later, post("machine.event", delay=...); '
             "or by a call that was not awaited: `await clock.advance(...)`."
         )
+
+
+@attrs.define(slots=False)
+class UnreadableTraceError(OrchestratorError, ValueError):
+    """A text is no trace that `Trace.to_jsonl` has written."""
+
+    line: int
+    """The number of the line, from 1 on."""
+    problem: str
+
+    def __str__(self) -> str:
+        """Say what is wrong where, and what is wanted."""
+        return f"line {self.line}: {self.problem}. Give it what Trace.to_jsonl() has written."
 
 
 @attrs.define(slots=False)

@@ -73,7 +73,7 @@ class Record:
     seq: int
     """The place of the record in the one count of the process."""
     cause: int | None
-    """The `seq` of the record that led to this one; `None` for a call from outside, and at rest."""
+    """The `seq` of the record that led to this one; `None` for a call from outside."""
     path: tuple[Hashable, ...] = ()
     """Where it happened: the names and fleet keys from the outermost holder to the machine,
     or to the orchestrator whose reaction, signal or rest it is; that of the outermost is empty."""
@@ -251,7 +251,7 @@ class Elapsed(Record):
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)
 class Settled(Record):
-    """A cascade came to rest."""
+    """A cascade came to rest. Its cause is the last transition or signal of the domain in it."""
 
     reactions: int
     """How many turns had come until then: of reactions, even if `cond` said no, and of posts.

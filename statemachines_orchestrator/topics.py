@@ -4,7 +4,7 @@
 `*` those of every machine; `enter:order.shipped` and `exit:order.shipped` a state;
 `settled` the point of rest; `low_stock` a signal of the domain.
 `sent:` and `ignored:` go before an event; `started:`, `finished:`, `failed:`, `abandoned:` and
-`elapsed:` before the name of a reaction or a posted topic.
+`elapsed:` before the name of a reaction or a posted topic; `published:` before that of a signal.
 Where a field holds orchestrators, a topic is a path: `desks.order.pay`, and `desks.*` for every
 transition below. A topic is read from the left, through fields; what is left is the event,
 which may contain dots.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY",
+    "PUBLISHED",
     "SETTLED",
     "Nest",
     "Topics",
@@ -42,9 +43,11 @@ __all__ = [
 SETTLED = "settled"
 ANY = "*"
 STATE_KINDS = ("enter", "exit")
+PUBLISHED = "published"
+"""The kind of topics for observers of the signals of the domain."""
 EVENT_KINDS = ("sent", "ignored")
 TURN_KINDS = ("started", "finished", "failed", "abandoned", "elapsed")
-OBSERVED_KINDS = (*EVENT_KINDS, *TURN_KINDS)
+OBSERVED_KINDS = (*EVENT_KINDS, *TURN_KINDS, PUBLISHED)
 """The kinds of topics that are for observers, and no reaction's."""
 
 
@@ -151,15 +154,21 @@ class Topics:
         kind, colon, rest = topic.rpartition(":")
         if not colon:
             return self._find_or_raise(topic, topic, where, "topic", (SETTLED,))
+        if rest == ANY and kind in OBSERVED_KINDS:
+            return topic
         if kind in STATE_KINDS:
-            return f"{kind}:{self.state(rest, where, topic)}"
-        if kind in EVENT_KINDS:
-            return f"{kind}:{rest if rest == ANY else self.event(rest, where, topic)}"
-        if kind in TURN_KINDS:
-            return f"{kind}:{self._turn(topic, kind, rest, where)}"
-        problem = f"{kind!r} is no kind of topic"
-        topics = [f"{known}:{rest}" for known in (*STATE_KINDS, *OBSERVED_KINDS)]
-        raise unknown(where, topic, problem, topics, topic)
+            name = self.state(rest, where, topic)
+        elif kind in EVENT_KINDS:
+            name = self.event(rest, where, topic)
+        elif kind in TURN_KINDS:
+            name = self._turn(topic, kind, rest, where)
+        elif kind == PUBLISHED:
+            name = self._published(topic, rest, where)
+        else:
+            problem = f"{kind!r} is no kind of topic"
+            topics = [f"{known}:{rest}" for known in (*STATE_KINDS, *OBSERVED_KINDS)]
+            raise unknown(where, topic, problem, topics, topic)
+        return f"{kind}:{name}"
 
     def event(
         self, topic: str, where: str, whole: str | None = None, beside: Iterable[str] = ()
@@ -277,7 +286,7 @@ class Topics:
 
     def _turn(self, whole: str, kind: str, name: str, where: str) -> str:
         """Return the name of a reaction or posted topic; `failed:` may name an observer too."""
-        if name == ANY or self._is_turn(name):
+        if self._is_turn(name):
             return name
         if name.partition(".")[0] in self.vocabularies and not name.endswith(f".{ANY}"):
             return self.event(name, where, whole)
@@ -286,6 +295,18 @@ class Topics:
             return name
         problem = f"no reaction or posted event is called {name!r}"
         raise unknown(where, whole, problem, known, name, kind + ":")
+
+    def _published(self, whole: str, name: str, where: str) -> str:
+        """Return the name of a signal of the domain, here or in the orchestrators below."""
+        owners: list[Topics] = [self]
+        *fields, signal = name.split(".")
+        for field in fields:
+            nests = [known.vocabularies.get(field) for known in owners]
+            owners = [one for nest in nests if isinstance(nest, Nest) for one in nest.topics]
+        if any(signal in topics.signals for topics in owners):
+            return name
+        problem = f"no signal of the domain is called {name!r}"
+        raise unknown(where, whole, problem, sorted(self.signals), name, f"{PUBLISHED}:")
 
     def _is_turn(self, name: str) -> bool:
         """Whether a reaction, here or in the orchestrators below, has this name."""

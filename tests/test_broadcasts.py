@@ -9,7 +9,7 @@ import attrs
 import pytest
 import statemachine
 from blinker import NamedSignal
-from conftest import needs_3, told_by
+from conftest import listen, needs_3, told_by
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
@@ -1450,3 +1450,30 @@ def test_enabled_events_in_a_callback(engine: Engine) -> None:
     plant.bus.signal("finished:ask").connect(lambda _s, record: seen.append(record.result))
     engine.run(lambda: plant.first.start())
     assert seen == [{"first": ("stop",), "second": ("start",)}]
+
+
+def test_observers_hear_of_all_signals_of_the_domain(engine: Engine) -> None:
+    """Under `published:*`, and `published:` with the name, also of those below."""
+
+    class Works(Orchestrator):
+        house: Warehouse
+        done = domain_signal()
+
+    works = Works(Warehouse(engine.machine(Motor)()))
+    heard = listen(works, "published:*", "published:done", "published:house.low_stock")
+    inner = listen(works.house, "published:*", "low_stock")
+    engine.run(lambda: works.house.publish("low_stock", sku=1))
+    engine.run(lambda: works.publish("done"))
+    assert [(topic, record.name, record.path) for topic, record in heard] == [
+        ("published:house.low_stock", "low_stock", ("house",)),
+        ("published:*", "low_stock", ("house",)),
+        ("published:done", "done", ()),
+        ("published:*", "done", ()),
+    ]
+    assert [topic for topic, _record in inner] == ["low_stock", "published:*"]
+    with pytest.raises(UnknownTopicError, match=r"called 'done2'.*Did you mean 'published:done'"):
+        works.bus.signal("published:done2")
+    with pytest.raises(UnknownTopicError, match=r"called 'house.low'"):
+        works.bus.signal("published:house.low")
+    with pytest.raises(UnknownTopicError, match=r"called 'door.low'"):
+        works.bus.signal("published:door.low")

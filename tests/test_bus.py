@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import blinker
 import pytest
+from conftest import listen
 from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
@@ -1200,3 +1201,66 @@ def test_what_the_caller_passed_as_orc_is_in_no_record(engine: Engine, topic: st
     observe(shop, heard, topic)
     engine.run(lambda: shop.order.process(note="by phone", orc="fake"))
     assert [record.kwargs for _, record in heard] == [{"note": "by phone"}]
+
+
+def test_settled_tells_its_cause(engine: Engine) -> None:
+    """The cause of `settled` is the last transition or signal of its cascade."""
+    shop = Shop(engine.machine(Order)(), engine.machine(Payment)())
+    heard = listen(shop, "*", "settled")
+    engine.run(lambda: shop.order.process())
+    engine.run(lambda: shop.payment.capture())
+    seqs = {topic + str(at): record for at, (topic, record) in enumerate(heard)}
+    assert list(seqs) == ["*0", "*1", "settled2", "*3", "settled4"]
+    assert seqs["settled2"].cause == seqs["*1"].seq
+    assert seqs["settled4"].cause == seqs["*3"].seq
+
+
+def test_a_record_is_built_only_while_somebody_listens(engine: Engine) -> None:
+    """When the last observer of a kind has disconnected, its records are built no more."""
+    shop = Shop(engine.machine(Order)(), engine.machine(Payment)())
+    heard: list[Any] = []
+
+    def one(_machine: Any, *, record: Any) -> None:
+        heard.append(record)
+
+    def two(_machine: Any, *, record: Any) -> None:
+        heard.append(record)
+
+    first = shop.bus.signal("sent:order.process")
+    every = shop.bus.signal("sent:*")
+    assert shop.bus.kinds == set()
+    first.connect(one)
+    every.connect(two)
+    every.disconnect(two)
+    assert shop.bus.kinds == {"sent"}
+    first.disconnect(one)
+    assert shop.bus.kinds == set()
+    with every.connected_to(two):
+        engine.run(lambda: shop.order.process())
+    assert shop.bus.kinds == set()
+    assert [record.event for record in heard] == ["process", "authorize"]
+    first.connect(one)
+    engine.run(lambda: shop.payment.capture())
+    assert len(heard) == 2
+
+
+def test_an_observer_that_connects_while_the_last_one_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What another thread connects in the instant of a disconnecting is heard."""
+    shop = Shop(Order(), Payment())
+    first, second = shop.bus.signal("sent:order.process"), shop.bus.signal("sent:order.ship")
+    look = shop.bus._is_heard
+    looks: list[str] = []
+
+    def overtaken(kind: str) -> bool:
+        found = look(kind)
+        if not looks:
+            looks.append(kind)
+            second.connect(print)
+        return found
+
+    first.connect(print)
+    monkeypatch.setattr(shop.bus, "_is_heard", overtaken)
+    first.disconnect(print)
+    assert shop.bus.kinds == {"sent"}

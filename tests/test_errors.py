@@ -41,10 +41,12 @@ from statemachines_orchestrator.exceptions import (
     StateFieldIsNotUniqueError,
     UnexpectedAnnotationTypeError,
     UnknownTopicError,
+    UnreadableTraceError,
     UnsupportedHostError,
     WrongMachineError,
 )
 from statemachines_orchestrator.fleets import Fleet
+from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -593,6 +595,18 @@ def clock_advanced_by_what_is_due() -> None:
     clock = VirtualClock()
     clock.call_at(1.0, lambda: clock.advance(1.0))
     clock.advance(2.0)
+
+
+@misuse(
+    UnreadableTraceError,
+    ValueError,
+    "line 1: it is no trace of version 1; the first line begins with {'trace': 2}. "
+    "Give it what Trace.to_jsonl() has written.",
+    line=1,
+    problem="it is no trace of version 1; the first line begins with {'trace': 2}",
+)
+def trace_of_another_version() -> None:
+    Trace.from_jsonl('{"trace": 2}')
 
 
 class Depot(Orchestrator):

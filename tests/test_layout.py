@@ -54,6 +54,12 @@ FLOORS = [
     "orchestrator",
     "_clocks",
     "_wiring",
+    "_telling",
+    "_portable",
+    "_folding",
+    "_sequences",
+    "_trees",
+    "traces",
     "__init__",
 ]
 """Each file imports only files above it, for type checking and inside functions too."""

@@ -42,6 +42,7 @@ from statemachines_orchestrator import (
     use_clock,
     when,
 )
+from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
     from statemachines_orchestrator.clock import Clock
@@ -325,6 +326,7 @@ class Bench:
         self.joins()
         self.fleets()
         self.timers()
+        self.traces()
 
     def events(self) -> None:
         """Compare an event that nobody subscribed to with a bare machine's."""
@@ -417,6 +419,15 @@ class Bench:
         self.grow(few, 10)
         rates = self.rates(hits(counted.players[0]), hits(few.players[0]))
         print_times(f"counted event, {self.members:,} members / 10", rates, 1.05)
+
+    def traces(self) -> None:
+        """Compare an event that is recorded with one that is not, and one after a recording."""
+        recorded, plain = Pair(Player(), Player()), Pair(Player(), Player())
+        with tracing(recorded, last=1000):
+            rates = self.rates(hits(recorded.ping), hits(plain.ping))
+        print_times("event in a trace / event", rates, 1.25 if HOST_IS_3 else None)
+        rates = self.rates(hits(recorded.ping), hits(plain.ping))
+        print_times("event after a trace / event", rates, 1.05)
 
     def timers(self) -> None:
         """Compare an event that begins or ends a time among many pending ones with one alone."""

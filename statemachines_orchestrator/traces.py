@@ -1,0 +1,238 @@
+"""Traces: what happened in an orchestrator, record by record, with exact causes.
+
+with tracing(shop) as trace:
+    shop.order.process()
+print(trace.tree())
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, overload
+
+from statemachines_orchestrator._portable import Repr, facts_of, read_lines, written_lines
+from statemachines_orchestrator._sequences import sequence_diagram
+from statemachines_orchestrator._telling import machine_of_record
+from statemachines_orchestrator._trees import tree
+from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator.records import Record
+from statemachines_orchestrator.topics import ANY, OBSERVED_KINDS, SETTLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+__all__ = ["EVERYTHING", "Repr", "Trace", "tracing"]
+
+EVERYTHING = (ANY, SETTLED, *(f"{kind}:{ANY}" for kind in OBSERVED_KINDS))
+"""The topics under which every record is published."""
+
+
+class Trace(Sequence[Record]):
+    """A sequence of records, in the order of their `seq`. It is a value.
+
+    Two traces are equal if the same things happened in the same order from the same causes:
+    records are numbered from the beginning of each trace, whatever the count of the process was,
+    and values that JSON has no form for are compared by their `repr`.
+    A trace can be sliced, filtered, written and read as lines of JSON, copied and pickled.
+    While it is being recorded it grows.
+    """
+
+    __slots__ = ("_in_order", "_records", "participants")
+
+    def __init__(self, records: Iterable[Record] = (), participants: Iterable[str] = ()) -> None:
+        self._records: list[Record] | deque[Record] = sorted(records, key=_seq)
+        self._in_order = True
+        self.participants: tuple[str, ...] = tuple(participants)
+        """The names of the machines' fields, in their order."""
+
+    def recorder(self, last: int | None = None) -> Callable[..., None]:
+        """Return an observer that adds what it hears; `tracing` connects it."""
+        known: Any = self._records
+        if last is not None:
+            known = self._records = deque(known, maxlen=last)
+
+        def note(_sender: Any, *, record: Record) -> None:
+            if known and record.seq < known[-1].seq:  # another thread was faster
+                self._in_order = False
+            known.append(record)
+
+        return note
+
+    def end(self) -> None:
+        """Grow no more; `tracing` calls it."""
+        self._records = self._ordered()
+        self._in_order = True
+
+    def _ordered(self) -> list[Record]:
+        known = list(self._records)
+        return known if self._in_order else sorted(known, key=_seq)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._ordered())
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Trace: ...
+    def __getitem__(self, index: int | slice) -> Record | Trace:
+        found = self._records if isinstance(self._records, list) else self._ordered()
+        if not self._in_order:
+            found = self._ordered()
+        if isinstance(index, slice):
+            return Trace(found[index], self.participants)
+        return found[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Trace):
+            return NotImplemented
+        return self._renumbered() == other._renumbered()
+
+    __hash__ = None  # type: ignore[assignment] # it grows
+
+    def _renumbered(self) -> list[dict[str, Any]]:
+        """Return the facts of all records, numbered from the beginning of the trace."""
+        numbers: dict[int | None, int] = {}
+        facts: list[dict[str, Any]] = []
+        for number, record in enumerate(self._ordered()):
+            numbers[record.seq] = number
+            facts.append({**facts_of(record), "seq": number, "cause": numbers.get(record.cause)})
+        return facts
+
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self)} records>"
+
+    def __str__(self) -> str:
+        return self.tree()
+
+    def __format__(self, spec: str) -> str:
+        """Return the trace as `tree`, `mermaid` (a sequence diagram) or `jsonl`.
+
+        Raises `ValueError` for anything else.
+        """
+        ways = {"": self.tree, "tree": self.tree, "mermaid": self._sequence, "jsonl": self.to_jsonl}
+        if spec not in ways:
+            message = f"a trace has no format {spec!r}: there are tree, mermaid and jsonl"
+            raise ValueError(message)
+        return ways[spec]()
+
+    # What led to what ---------------------------------------------------------------------
+
+    def cause(self, record: Record) -> Record | None:
+        """Return the record that led to this one.
+
+        `None` for a call from outside, and where the trace does not reach back so far.
+        """
+        return self._by_seq().get(record.cause)
+
+    def story(self, record: Record) -> Trace:
+        """Return what led to a record, from the first cause to the record itself."""
+        known = self._by_seq()
+        found: list[Record] = []
+        at: Record | None = record
+        while at is not None:
+            found.append(at)
+            at = known.get(at.cause)
+        return Trace(found, self.participants)
+
+    def _by_seq(self) -> dict[int | None, Record]:
+        return {record.seq: record for record in self._ordered()}
+
+    def filter(
+        self,
+        *kinds: type[Record],
+        machine: str | None = None,
+        cond: Callable[[Record], object] | None = None,
+    ) -> Trace:
+        """Return the records of some kinds, of one machine, for which `cond` holds; all of it.
+
+        `machine` is the name as `tree` tells it: `order`, `desk.order`, `items['a']`,
+        or that of its field alone. Without kinds those of every kind are meant.
+        """
+
+        def is_wanted(record: Record) -> bool:
+            names = (machine_of_record(record), getattr(record, "machine_name", None))
+            return (
+                (not kinds or isinstance(record, kinds))
+                and (machine is None or machine in names)
+                and (cond is None or bool(cond(record)))
+            )
+
+        return Trace(filter(is_wanted, self._ordered()), self.participants)
+
+    # As text ------------------------------------------------------------------------------
+
+    def tree(self) -> str:
+        """Return what led to what as text: one line a record, indented below its cause.
+
+        No line is longer than 100 characters. `settled` stands below the call from outside.
+        """
+        return tree(self._ordered())
+
+    def _sequence(self) -> str:
+        return sequence_diagram(self._ordered(), self.participants)
+
+    def to_jsonl(self) -> str:
+        """Return the trace as lines of JSON, one for each record, after one that tells of it.
+
+        States stand there by their ids, machines not at all. A value that JSON has no form for
+        becomes `{"$repr": "..."}`, and a tuple `{"$tuple": [...]}`.
+        """
+        return written_lines(self._ordered(), self.participants)
+
+    @classmethod
+    def from_jsonl(cls, text: str) -> Trace:
+        """Read what `to_jsonl` has written. What was written as its `repr` is a `Repr`.
+
+        Raises `UnreadableTraceError`, which names the line.
+        """
+        return cls(*read_lines(text))
+
+
+def _seq(record: Record) -> int:
+    return record.seq
+
+
+@contextmanager
+def tracing(orchestrator: Orchestrator, *, last: int | None = None) -> Generator[Trace, None, None]:
+    """Record everything that happens in an orchestrator, and in what it holds at any depth.
+
+    With `last` only so many records are kept, the newest. `settled` is that of the orchestrator
+    itself, not of those that it holds. Calls in other threads are recorded as well.
+    Reactions and machines are not disturbed; afterwards nobody listens any more.
+    Raises `DeclarationError` for what is no orchestrator, and for a `last` below 1.
+    """
+    where = "tracing()"
+    given: Any = orchestrator
+    if not isinstance(given, Orchestrator):
+        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        raise DeclarationError(where, problem, "Give it an instance of one")
+    if last is not None and (type(last) is not int or last < 1):
+        problem = f"last={last!r} is no number of records"
+        raise DeclarationError(where, problem, "Give it a number from 1 on, or leave it out")
+    trace = Trace(participants=_fields_below(orchestrator))
+    note = trace.recorder(last)
+
+    signals = [orchestrator.bus.signal(topic) for topic in EVERYTHING]
+    for signal in signals:
+        signal.connect(note)
+    try:
+        yield trace
+    finally:
+        for signal in signals:
+            signal.disconnect(note)
+        trace.end()
+
+
+def _fields_below(orchestrator: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the names of the fields that hold machines and fleets, at any depth."""
+    for name, member in orchestrator.machines.items():
+        if isinstance(member, Orchestrator):
+            yield from _fields_below(member, f"{prefix}{name}.")
+        else:
+            yield prefix + name
