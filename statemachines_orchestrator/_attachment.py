@@ -105,11 +105,11 @@ def _begin_timeouts(place: Place) -> None:
     _begin_below(place.owner)
 
 
-def _begin_below(owner: Any) -> None:
+def _begin_below(owner: Any, wrong: list[Any] | None = None) -> None:
     """Begin the times of all machines of an orchestrator, here and outward."""
     for machine in _all_of(owner):
         for publisher in seam_of(machine).publishers:
-            publisher.place.look_at(publisher.name, publisher.key, machine)
+            publisher.place.look_at(publisher.name, publisher.key, machine, wrong)
 
 
 def _join(place: Place, declaration: Any) -> None:
@@ -127,6 +127,8 @@ def _join(place: Place, declaration: Any) -> None:
 def disassemble(orchestrator: Any) -> None:
     """Detach everything: the orchestrator's constructor raised."""
     place = place_of(orchestrator)
+    if place.timers is not None:
+        place.timers.end()
     for value in values_of(orchestrator).values():
         if isinstance(value, Fleet):
             value.hold(None)
@@ -419,28 +421,36 @@ def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
 
 def _came(place: Place, name: str, members: Mapping[Any, Any]) -> None:
     """Begin the times of what was put in, and tell the joins."""
+    wrong: list[Any] = []
     for key, member in members.items():
         place.forget(name, key)
         if is_orchestrator(member):
-            _begin_below(member)
+            _begin_below(member, wrong)
         else:
-            place.look_at(name, key, member)
-    _moved(place, name, list(members))
+            place.look_at(name, key, member, wrong)
+    _moved(place, name, list(members), wrong)
 
 
-def _moved(place: Place, name: str, keys: list[Any]) -> None:
-    """Tell the joins, here and outward, that something was put in or taken out."""
+def _moved(place: Place, name: str, keys: list[Any], wrong: list[Any] | None = None) -> None:
+    """Tell the joins, here and outward, that something was put in or taken out.
+
+    A time that could not begin, in `wrong`, is a failure of what follows.
+    """
     concerned = [
         (join, (*place.path, name)[len(outer.path) :])
         for outer, prefix in place.outward
         for join in outer.joins
         if join.concerns(prefix + name)
     ]
-    if concerned:
-        _calls.in_cascade(lambda: _touch(concerned, keys))
+    if concerned or wrong:
+        _calls.in_cascade(lambda: _touch(concerned, keys, wrong or []))
 
 
-def _touch(concerned: list[tuple[Join, tuple[Hashable, ...]]], keys: list[Any]) -> None:
+def _touch(
+    concerned: list[tuple[Join, tuple[Hashable, ...]]], keys: list[Any], wrong: list[Any]
+) -> None:
+    for owner, reaction, error in wrong:
+        _calls.observer_failed(owner, reaction, error, None)
     for join, path in concerned:
         for key in keys:
             join.touch(path if key is NO_KEY else (*path, key))

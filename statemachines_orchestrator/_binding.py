@@ -106,8 +106,7 @@ def injected(owner: Any, record: Any) -> dict[str, Any]:
     given["self"] = owner
     machine = getattr(record, "machine", None)
     if isinstance(record, Elapsed):
-        if machine is not None:
-            given.update(machine=machine, state=record.state, model=machine.model)
+        given.update(machine=machine, state=record.state, model=record.machine.model)
     elif machine is not None:
         target = record.target
         given.update(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._timers import restart_below
+from statemachines_orchestrator._timers import change_clock
 from statemachines_orchestrator.clock import Clock
 from statemachines_orchestrator.exceptions import DeclarationError
 
@@ -30,6 +30,7 @@ def use_clock(orchestrator: Orchestrator, clock: _Clock) -> _Clock:
         clock = use_clock(shop, VirtualClock())
 
     Timers that are pending leave the old clock, and begin anew, in full, on the new one.
+    If the new clock raises, nothing is changed.
     Raises `DeclarationError` if `clock` has no `now` and `call_at`, or if another orchestrator
     holds this one: then its clock is that of the holder.
     """
@@ -42,6 +43,5 @@ def use_clock(orchestrator: Orchestrator, clock: _Clock) -> _Clock:
     if place.holder is not None:
         problem = f"it has the clock of {place.holder.owner!r}, which holds it"
         raise DeclarationError(where, problem, "Set that of the holder")
-    place.own_clock = clock
-    restart_below(orchestrator)
+    change_clock(place, clock)
     return clock

@@ -175,12 +175,23 @@ class Place:
             if place.timers is not None:
                 place.timers.wake()
 
-    def look_at(self, name: str, key: Hashable, machine: Any) -> None:
-        """Begin the times of a machine that has come, here and outward."""
+    @property
+    def may_be_awaited(self) -> bool:
+        """Whether what follows from what happens here may have to be awaited, here or outward."""
+        return any(place.is_async for place, _prefix in self.outward)
+
+    def look_at(
+        self, name: str, key: Hashable, machine: Any, wrong: list[Any] | None = None
+    ) -> None:
+        """Begin the times of a machine that has come, here and outward.
+
+        What raises then is kept in `wrong`, if that is given: (orchestrator, reaction, exception).
+        """
         _path, keys = self.below(name, key)
         for place, prefix in self.outward:
             if place.timers is not None:
-                place.timers.look_at(prefix + name, keys[len(place.keys) :], machine)
+                place.timers.wake()
+                place.timers.look_at(prefix + name, keys[len(place.keys) :], machine, wrong)
 
     def forget(self, name: str, key: Hashable) -> None:
         """End the times of what goes, here and outward."""

@@ -15,7 +15,7 @@ from statemachines_orchestrator._binding import binder
 from statemachines_orchestrator._engine import machine_of
 from statemachines_orchestrator._joins import JoinPlan, Term
 from statemachines_orchestrator._routes import RoutePlan
-from statemachines_orchestrator._timers import TimeoutPlan
+from statemachines_orchestrator._timeouts import TimeoutPlan
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
     NameClashError,

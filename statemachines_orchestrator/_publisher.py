@@ -101,6 +101,8 @@ class Publisher:
         for level in self.levels:
             place = level.place
             cascade.announced[id(place)] = place
+            if place.timers is not None:
+                place.timers.wake()
             known = level.remembered.get((transition, event, moved))
             if known is None:
                 known = self._remember(level, transition, event, moved)

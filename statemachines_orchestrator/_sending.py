@@ -22,7 +22,7 @@ from statemachines_orchestrator.fleets import Fleet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Address", "Target", "address_of", "deliver", "named"]
+__all__ = ["Address", "Target", "address_of", "bound", "deliver", "named"]
 
 _OF_SEND = frozenset(("delay", "event", "internal", "send_id"))
 """What python-statemachine's `send` takes for itself."""
@@ -146,7 +146,7 @@ def _below(owner: Any, topic: str, path: tuple[Any, ...], prefix: str) -> Iterat
             yield Target(below, prefix + field, member, rest)
 
 
-def _bound(owner: Any, machine: Any, event: str) -> Target | None:
+def bound(owner: Any, machine: Any, event: str) -> Target | None:
     """Return the event of a machine as an orchestrator names it, `None` if it is none of its."""
     seam = seam_of(machine)
     for publisher in () if seam is None else seam.publishers:
@@ -166,7 +166,7 @@ def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address | 
     where = owner.__declaration__.where
     machine = machine_of(topic)
     if machine is not None:
-        target = _bound(owner, machine, str(topic))
+        target = bound(owner, machine, str(topic))
         if target is None:
             raise UnknownTopicError(where, str(topic), f"its machine is none of {owner!r}")
         return target

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import os
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from datetime import timedelta
 from inspect import isawaitable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from weakref import WeakSet
 
 from statemachines_orchestrator.exceptions import ClockIsAdvancingError, DurationError
 
@@ -36,6 +38,8 @@ __all__ = [
     "system_clock",
 ]
 
+_system_clocks: WeakSet[SystemClock] = WeakSet()
+"""All there are, to be told of a fork."""
 logger = logging.getLogger("statemachines_orchestrator")
 
 
@@ -125,6 +129,15 @@ class _Agenda:
                 self.cancelled = 0
             self.lock.notify()
 
+    def forget(self) -> None:
+        """Take everything back; whoever holds the lock is gone."""
+        self.lock = threading.Condition(threading.RLock())
+        for entry in self.heap:
+            entry.function = None
+        self.heap.clear()
+        self.cancelled = 0
+        self.busy = False
+
     def due(self) -> float | None:
         """Return when the next call is due."""
         with self.lock:
@@ -169,6 +182,13 @@ class VirtualClock:
         self._agenda = _Agenda()
         self._now = 0.0
         self._advances = False
+        self._left: Awaitable[Any] | None = None
+        """What came due and was to be awaited, of a call that never was."""
+        self._errors: list[Exception] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a clock of the same time, on which nothing is pending."""
+        return _standing_at, (self._now,)
 
     def now(self) -> float:
         """Return the seconds that it was advanced until now."""
@@ -191,8 +211,9 @@ class VirtualClock:
         this returns must be awaited: `await clock.advance(5)`. Elsewhere all is done on return.
 
         Everything due runs, whatever fails; then the exception is raised, or several of them in an
-        `ExceptionGroup`. Raises `DurationError` for a span that is no length of time, and
-        `ClockIsAdvancingError` if called by what came due, or if an earlier call was not awaited.
+        `ExceptionGroup`. What a call left behind that was never awaited, or was cancelled, comes
+        due with the next one. Raises `DurationError` for a span that is no length of time, and
+        `ClockIsAdvancingError` if called by what came due, or while another task advances it.
         """
         check_duration("VirtualClock.advance", seconds)
         return self._run(self._now + seconds)
@@ -208,40 +229,37 @@ class VirtualClock:
     def _run(self, until: float) -> Awaitable[None]:
         if self._advances:
             raise ClockIsAdvancingError(self._now)
-        errors: list[Exception] = []
-        due = self._due(until)
         self._advances = True
-        awaited: Awaitable[None] | None = None
         try:
-            for function in due:
+            for function in self._due(until) if self._left is None else ():
                 try:
                     result = function()
                 except Exception as error:  # noqa: BLE001 - raised when all is done
-                    errors.append(error)
+                    self._errors.append(error)
                     continue
                 if isawaitable(result):
-                    awaited = self._go_on(result, due, until, errors)
-                    return awaited
-        finally:
-            self._advances = awaited is not None
-        self._end(until, errors)
-        return _Done()
-
-    async def _go_on(
-        self,
-        awaitable: Awaitable[Any],
-        due: Iterator[Callable[[], Any]],
-        until: float,
-        errors: list[Exception],
-    ) -> None:
-        """Await what came due, and everything that comes after it."""
-        try:
-            await _kept(awaitable, errors)
-            for function in due:
-                await _kept(function, errors)
+                    self._left = result
+                    break
         finally:
             self._advances = False
-        self._end(until, errors)
+        if self._left is not None:
+            return self._go_on(until)
+        self._end(until)
+        return _Done()
+
+    async def _go_on(self, until: float) -> None:
+        """Await what came due, and everything that comes after it."""
+        if self._advances:
+            raise ClockIsAdvancingError(self._now)
+        self._advances = True
+        left, self._left = self._left, None
+        try:
+            await _kept(left, self._errors)
+            for function in self._due(until):
+                await _kept(function, self._errors)
+        finally:
+            self._advances = False
+        self._end(until)
 
     def _due(self, until: float) -> Iterator[Callable[[], Any]]:
         """Yield what comes due, each at its own time."""
@@ -249,13 +267,21 @@ class VirtualClock:
             self._now, function = taken
             yield function
 
-    def _end(self, until: float, errors: list[Exception]) -> None:
-        self._now = until
+    def _end(self, until: float) -> None:
+        self._now = max(self._now, until)
+        errors, self._errors = self._errors, []
         if len(errors) == 1:
             raise errors[0]
         if errors:
             message = f"{len(errors)} of the calls that came due failed"
             raise ExceptionGroup(message, errors)
+
+
+def _standing_at(now: float) -> VirtualClock:
+    """Return a clock that was advanced so far."""
+    clock = VirtualClock()
+    clock.advance(now)
+    return clock
 
 
 async def _kept(what: Any, errors: list[Exception]) -> None:
@@ -276,12 +302,25 @@ class SystemClock:
     is pending. In order of deadline, ties in order of scheduling, for each loop and for the thread.
     What fails is logged at error level by the logger `statemachines_orchestrator`, and given to
     the exception handler of the event loop. What is pending on a loop that is closed is lost.
+    A process that was forked begins with nothing pending: `os.fork` takes no thread along.
+    A copy has nothing pending either.
     """
 
     def __init__(self) -> None:
         self._agenda = _Agenda()
         self._thread: threading.Thread | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
+        _system_clocks.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a clock on which nothing is pending."""
+        return SystemClock, ()
+
+    def forked(self) -> None:
+        """Begin anew in a child process, which has none of the threads."""
+        self._agenda.forget()
+        self._thread = None
+        self._loops.clear()
 
     def now(self) -> float:
         """Return the seconds of the monotonic clock."""
@@ -432,6 +471,13 @@ def span_of(where: str, seconds: Any) -> float:
     return span
 
 
+def _forked() -> None:
+    for clock in list(_system_clocks):
+        clock.forked()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_forked)
 _system_clock = SystemClock()
 
 

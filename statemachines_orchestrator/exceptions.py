@@ -382,7 +382,7 @@ class DurationError(OrchestratorError, ValueError):
 class ClockIsAdvancingError(OrchestratorError, RuntimeError):
     """A virtual clock was told to advance while it advances.
 
-    By what came due, or because an earlier `advance`, which had to be awaited, was not.
+    By what came due, or by another task.
     """
 
     now: float
@@ -392,7 +392,7 @@ class ClockIsAdvancingError(OrchestratorError, RuntimeError):
         return (
             f"the clock, at {self.now} seconds, is advancing already: either by this call's "
             'caller, which came due, and may post for later, post("machine.event", delay=...); '
-            "or by a call that was not awaited: `await clock.advance(...)`."
+            "or in another task: await one `clock.advance(...)` after the other."
         )
 
 

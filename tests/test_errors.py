@@ -587,8 +587,8 @@ def negative_delay() -> None:
     ClockIsAdvancingError,
     RuntimeError,
     "the clock, at 1.0 seconds, is advancing already: either by this call's caller, which came "
-    'due, and may post for later, post("machine.event", delay=...); or by a call that was '
-    "not awaited: `await clock.advance(...)`.",
+    'due, and may post for later, post("machine.event", delay=...); or in another task: '
+    "await one `clock.advance(...)` after the other.",
     now=1.0,
 )
 def clock_advanced_by_what_is_due() -> None:

@@ -43,6 +43,8 @@ FLOORS = [
     "_runaway",
     "_cascade",
     "_calls",
+    "_due",
+    "_timeouts",
     "_timers",
     "_attachment",
     "_annotations",

@@ -6,18 +6,23 @@ import asyncio
 import copy
 import gc
 import logging
+import os
 import pickle
 import threading
 import time
+import warnings
 import weakref
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Optional
 
 import attrs
 import pytest
+from conftest import listen, pickled, told_by
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
+    ClockIsAdvancingError,
     DeclarationError,
     DurationError,
     Elapsed,
@@ -34,6 +39,7 @@ from statemachines_orchestrator import (
     UnknownTopicError,
     VirtualClock,
     clock_of,
+    every,
     on,
     on_enter,
     removed,
@@ -45,7 +51,7 @@ from statemachines_orchestrator import (
 )
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._sending import address_of
-from statemachines_orchestrator._timers import Delay, timers_of
+from statemachines_orchestrator._timers import Delay, Timers, timers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -1371,7 +1377,7 @@ def test_periods_that_went_by_are_left_out(engine: Engine) -> None:
 
 
 def test_a_member_that_leaves_while_its_timer_comes_due(engine: Engine) -> None:
-    """A timer that won in another thread may find that the machine is gone."""
+    """A timer that has won runs, and does not begin anew for a member that is gone."""
     clock = HookedClock()
     log: list[Any] = []
 
@@ -1379,14 +1385,14 @@ def test_a_member_that_leaves_while_its_timer_comes_due(engine: Engine) -> None:
         orders: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
 
         @timeout("orders.pending", seconds=10, repeat=True)
-        def late(self, record: Elapsed, key: str, machine: Any = None, state: Any = None) -> None:
-            log.append((key, machine, state, record.state))
+        def late(self, key: str, machine: Any, state: Any) -> None:
+            log.append((key, machine is order, state.id, "a" in self.orders))
 
     shop = Shop()
-    shop.orders["a"] = begun(engine, Order)
+    order = shop.orders["a"] = begun(engine, Order)
     clock.hooks["now"] = shop.orders.clear
     engine.run(clock.calls.pop()[1])
-    assert log == [("a", None, None, None)]
+    assert log == [("a", True, "pending", False)]
     assert clock.calls == []
 
 
@@ -2520,3 +2526,478 @@ def test_machines_without_timeouts_pay_nothing(engine: Engine) -> None:
     engine.run(shop.order.process)
     assert repr(shop) == "Shop(order=cancelled)"
     assert made == [clock_of(shop)]
+
+
+# What was broken, and must not be again -------------------------------------------------------
+
+
+class Lamp(StateMachine):
+    """A machine that is async by itself."""
+
+    dark = State(initial=True)
+    lit = State()
+    switch = dark.to(lit) | lit.to(dark)
+
+    async def on_switch(self) -> None:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("way", ["timeout", "delay"])
+def test_a_timer_of_an_inner_orchestrator_awaits_what_is_async_around_it(way: str) -> None:
+    """A sync inner orchestrator's timer reaches an async machine of its holder."""
+    clock = VirtualClock()
+
+    class Inner(Orchestrator):
+        order: Order
+
+        expire = timeout("order.pending", seconds=5).send("order.process")
+
+    class Outer(Orchestrator, clock=lambda: clock, orchestrator_name="outer"):
+        inner: Inner
+        lamp: Lamp
+
+        light = on_enter("inner.order.processing").send("lamp.switch")
+
+    async def main() -> str:
+        outer = Outer(Inner(Order()), Lamp())
+        if way == "delay":
+            outer.inner.post("order.process", delay=1)
+        await clock.advance(10)
+        return repr(outer)
+
+    assert asyncio.run(main()) == "Outer(inner=Inner(order=processing), lamp=lit)"
+
+
+def test_a_timer_awaits_what_is_async_where_else_its_machine_is_held() -> None:
+    """A machine of two orchestrators: the timer of one awaits the reaction of the other."""
+    clock = VirtualClock()
+    log: list[str] = []
+
+    class One(Orchestrator, clock=lambda: clock):
+        order: Order
+
+        expire = timeout("order.pending", seconds=5).send("order.process")
+
+    class Two(Orchestrator, orchestrator_name="two"):
+        order: Order
+
+        @on("order.process")
+        async def heard(self) -> None:
+            await asyncio.sleep(0)
+            log.append("heard")
+
+    async def main() -> None:
+        order = Order()
+        one, two = One(order), Two(order)
+        await clock.advance(10)
+        assert (one.order, two.order) == (order, order)
+
+    asyncio.run(main())
+    assert log == ["heard"]
+
+
+def test_a_constructor_that_raises_ends_its_timers(engine: Engine) -> None:
+    """Whoever holds the exception holds no timer: timeouts and delays end at once."""
+    clock = VirtualClock()
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+        limit: int = 0
+
+        @timeout("order.pending", seconds=5, repeat=True)
+        def expire(self) -> None:
+            raise AssertionError
+
+        def __attrs_post_init__(self) -> None:
+            self.post("order.cancel", delay=3)
+            if not self.limit:
+                raise ValueError
+
+    order = begun(engine, Order)
+    with pytest.raises(ValueError) as kept:  # noqa: PT011 - it says nothing
+        Shop(order)
+    assert clock.next_due is None
+    shop = Shop(order, 1)
+    sent(engine, shop.order, "process")
+    advance(engine, clock, 10)
+    assert shop.order.current_state_value == "cancelled"
+    assert kept.value is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system forks no processes")
+def test_a_forked_process_has_timers_of_its_own() -> None:
+    """After a fork what was pending comes due in the parent, and what begins anew in the child."""
+    done = threading.Event()
+
+    class Shop(Orchestrator):
+        order: Order
+
+        @timeout("order.pending", seconds=0.05)
+        def late(self) -> None:
+            done.set()
+
+    kept = Shop(Order())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: there are several threads
+        child = os.fork()
+    if not child:  # pragma: no cover - in another process
+        in_time = not done.wait(0.2)
+        kept.order.cancel()
+        again = Shop(Order())
+        os._exit(0 if in_time and done.wait(10) and again else 1)
+    _pid, status = os.waitpid(child, 0)
+    assert status == 0
+    assert done.wait(10)
+    assert kept.order.current_state_value == "pending"
+
+
+def test_any_transition_wakes_what_waits() -> None:
+    """A plain call of a sync machine that nobody timed is a call, too."""
+    clock = SystemClock()
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+        other: Order
+
+        @timeout("order.pending", seconds=0.01)
+        async def late(self) -> None:
+            log.append("late")
+
+    shop = Shop(Order(), Order())
+
+    async def main() -> None:
+        shop.other.touch()
+        await until(lambda: log)
+
+    asyncio.run(main())
+    assert log == ["late"]
+
+
+def test_a_member_put_in_wakes_what_waits() -> None:
+    """Putting a member in, in a loop, lets the others that wait have it, too."""
+    clock = SystemClock()
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        orders: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
+
+        @timeout("orders.pending", seconds=0.01)
+        async def late(self, key: str) -> None:
+            log.append(key)
+
+    shop = Shop()
+    shop.orders["a"] = Order()
+
+    async def main() -> None:
+        shop.orders["b"] = Order()
+        await until(lambda: len(log) == 2)
+
+    asyncio.run(main())
+    assert log == ["a", "b"]
+
+
+def test_timers_on_several_loops_of_which_one_is_closed() -> None:
+    """Each loop is remembered: what was on the closed one comes due on the other."""
+    clock = SystemClock()
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+        other: Order
+
+        @timeout("other.processing", seconds=50)
+        def late(self) -> None: ...
+
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def build() -> Shop:
+        shop = Shop(Order(), Order())
+        shop.post("order.process", delay=0.02)
+        return shop
+
+    shop = first.run_until_complete(build())
+
+    async def move() -> None:
+        shop.other.process()
+
+    async def wait() -> None:
+        shop.other.touch()
+        await until(lambda: shop.order.current_state_value == "processing")
+
+    second.run_until_complete(move())
+    first.close()
+    second.run_until_complete(wait())
+    second.close()
+
+
+def test_a_time_that_cannot_begin_is_a_failure_of_the_move(engine: Engine) -> None:
+    """A member whose time cannot begin is in; the others' times begin, joins are told."""
+    clock = VirtualClock()
+    log: list[Any] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        orders: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
+        one: Optional[Order] = None  # noqa: UP045
+        spans: Any = attrs.field(factory=lambda: iter([5, "soon", 5, "soon"]))
+
+        @timeout("orders.pending", "one.pending", seconds="span")
+        def late(self, record: Elapsed) -> None:
+            log.append(record.path)
+
+        def span(self) -> Any:
+            return next(self.spans)
+
+        @when(orders=every("pending"))
+        def all_pending(self) -> None:
+            log.append("joined")
+
+    shop = Shop()
+    failed = listen(shop, "failed:*")
+    with pytest.raises(ReactionErrors) as caught:
+        shop.orders.update({key: begun(engine, Order) for key in "abc"})
+    assert told_by(caught.value) == [("late", "DurationError")]
+    with pytest.raises(ReactionErrors):
+        shop.one = begun(engine, Order)
+    assert [record.name for _topic, record in failed] == ["late", "late"]
+    advance(engine, clock, 10)
+    assert log == ["joined", ("orders", "a"), ("orders", "c")]
+    assert (len(shop.orders), shop.one is None) == (3, False)
+
+
+def test_an_advance_that_was_never_awaited_is_made_up_for() -> None:
+    """A cancelled `advance` that had not begun loses nothing: the next one goes on."""
+    clock = VirtualClock()
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        lamp: Lamp
+
+        @timeout("lamp.dark", seconds=1)
+        async def first(self) -> None:
+            log.append("first")
+
+        @timeout("lamp.dark", seconds=2)
+        async def second(self) -> None:
+            log.append("second")
+
+    async def main() -> None:
+        shop = Shop(Lamp())
+        task = asyncio.ensure_future(clock.advance(5))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert log == []
+        await clock.advance(0.5)
+        assert (log, clock.now()) == (["first"], 1.5)
+        await clock.advance(1)
+        one = asyncio.ensure_future(slow(clock))
+        await asyncio.sleep(0)
+        with pytest.raises(ClockIsAdvancingError):
+            await clock.advance(1)
+        await one
+        assert shop.lamp is not None
+
+    async def slow(clock: VirtualClock) -> None:
+        clock.call_at(clock.now(), lambda: asyncio.sleep(0.01))
+        await clock.advance(1)
+
+    asyncio.run(main())
+    assert log == ["first", "second"]
+
+
+def test_a_copy_of_an_orchestrator_with_a_handle_and_a_clock() -> None:
+    """A handle is copied as one that is over, a clock as one of the same time without calls."""
+    shop = Kept(Order())
+    shop.log = [shop.post("order.cancel", delay=5), use_clock(shop, VirtualClock())]
+    shop.log[1].advance(3)
+    for copied in (copy.deepcopy(shop), pickled(shop)):
+        handle, clock = copied.log
+        assert (handle.due, handle.is_over) == (shop.log[0].due, True)
+        handle.cancel()
+        assert (clock.now(), clock.next_due) == (3.0, None)
+    assert not shop.log[0].is_over
+    assert isinstance(copy.deepcopy(SystemClock()), SystemClock)
+    shop.log[0].cancel()
+
+
+class Broken(VirtualClock):
+    """A clock that raises, from some call on."""
+
+    def __init__(self, calls: int = 0) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def call_at(self, when: float, function: Callable[[], Any], /) -> Any:
+        self.calls -= 1
+        if self.calls < 0:
+            raise OSError
+        return super().call_at(when, function)
+
+
+class Pair(Orchestrator):
+    """Two timeouts."""
+
+    one: Order
+    two: Order
+    log: list[Any] = attrs.field(factory=list)
+
+    @timeout("one.pending", "two.pending", seconds=5)
+    def late(self, record: Elapsed) -> None:
+        self.log.append(record.path)
+
+
+def test_a_clock_that_raises_is_not_used(engine: Engine) -> None:
+    """If the new clock raises, nothing is changed: the timers are on the old one, as they were."""
+    pair = Pair(begun(engine, Order), begun(engine, Order))
+    clock = use_clock(pair, VirtualClock())
+    advance(engine, clock, 1)
+    broken = Broken(1)
+    with pytest.raises(OSError):  # noqa: PT011 - it says nothing
+        use_clock(pair, broken)
+    assert clock_of(pair) is clock
+    assert broken.next_due is None
+    advance(engine, clock, 4)
+    assert pair.log == [("one",), ("two",)]
+
+
+def test_a_delay_that_raised_is_not_sent(engine: Engine) -> None:
+    """A post that the clock refused is forgotten; a time that it refused is not begun."""
+
+    class Shop(Orchestrator, clock=Broken):
+        order: Order
+
+        @timeout("order.processing", seconds=5)
+        def late(self) -> None:
+            raise AssertionError
+
+    shop = Shop(begun(engine, Order))
+    with pytest.raises(OSError):  # noqa: PT011 - it says nothing
+        shop.post("order.cancel", delay=5)
+    error = engine.raises(ReactionErrors, lambda: shop.order.process())
+    assert told_by(error) == [("late", "OSError")]
+    clock = use_clock(shop, VirtualClock())
+    advance(engine, clock, 10)
+    assert repr(shop) == "Shop(order=processing)"
+
+
+def test_a_clock_that_refuses_the_next_time_is_a_failure(engine: Engine) -> None:
+    """The reaction that is due runs; that it will not be repeated is a failure beside it."""
+    clock = Broken(1)
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+
+        @timeout("order.pending", seconds=5, repeat=True)
+        def late(self) -> None:
+            log.append("late")
+
+    shop = Shop(begun(engine, Order))
+    heard = listen(shop, "failed:late")
+    with pytest.raises(ReactionErrors) as caught:
+        advance(engine, clock, 20)
+    assert told_by(caught.value) == [("late", "OSError")]
+    assert log == ["late"]
+    assert len(heard) == 1
+
+
+def test_the_first_delays_of_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that post for later at once, for the first time, lose no post."""
+    made = Timers.__init__
+    barrier = threading.Barrier(2)
+
+    def slow(self: Any, *args: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(0.2)
+        made(self, *args)
+
+    monkeypatch.setattr(Timers, "__init__", slow)
+
+    class Shop(Orchestrator, clock=VirtualClock):
+        order: Order
+
+    shop = Shop(Order())
+    handles: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: handles.append(shop.post("order.touch", delay=500)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [handle.is_over for handle in handles] == [False, False]
+
+
+def test_a_delayed_bound_event_of_a_machine_that_went_elsewhere(engine: Engine) -> None:
+    """It is not sent to a machine that is another orchestrator's by now."""
+    clock = VirtualClock()
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        orders: Fleet[str, Order] = attrs.field(factory=Fleet[str, Order])
+
+    one, two = Shop(), Shop()
+    order = one.orders["a"] = begun(engine, Order)
+    one.post(order.process, delay=5)
+    one.post(order.touch, delay=6)
+    del one.orders["a"]
+    two.orders["b"] = order
+    advance(engine, clock, 5)
+    assert repr(two) == "Shop(orders=Fleet({'b': pending}))"
+    del two.orders["b"]
+    one.orders["c"] = order
+    heard = listen(one, "elapsed:*")
+    advance(engine, clock, 5)
+    assert [record.name for _topic, record in heard] == ["orders.touch"]
+
+
+def test_a_timer_that_began_while_all_was_sync_waits_for_the_loop_as_well() -> None:
+    """An async machine that comes later is not run in the clock's thread."""
+    clock = SystemClock()
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+        lamp: Optional[Lamp] = None  # noqa: UP045
+
+        @timeout("order.pending", seconds=0.02)
+        def late(self) -> Any:
+            log.append(threading.current_thread().name)
+            return self.lamp and self.lamp.switch()
+
+    shop = Shop(Order())
+    waiting = timers_of(place_of(shop)).waiting
+
+    async def main() -> None:
+        shop.lamp = Lamp()
+        await until(lambda: waiting)
+        assert log == []
+        await shop.lamp.switch()
+        await until(lambda: log)
+
+    asyncio.run(main())
+    assert log == [threading.current_thread().name]
+
+
+def test_a_state_that_was_left_unheard_is_over(engine: Engine) -> None:
+    """A state written from outside, or left while its topic is muted, runs no timeout."""
+    clock = VirtualClock()
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=lambda: clock):
+        order: Order
+
+        @timeout("order.pending", seconds=5, repeat=True)
+        def late(self) -> None:
+            log.append("late")
+
+    shop = Shop(begun(engine, Order))
+    with shop.bus.signal("exit:order.pending").muted():
+        sent(engine, shop.order, "process")
+    advance(engine, clock, 11)
+    assert (log, clock.next_due) == ([], None)
+
+    other = Shop(begun(engine, Order))
+    other.order.model.state = "processing"
+    advance(engine, clock, 11)
+    assert (log, clock.next_due) == ([], None)
