@@ -5,7 +5,7 @@ BIN    := .venv/bin
 READY  := .venv/.installed
 HOST    = $$($(PYTHON) tests/matrix.py --venv $(1))
 
-.PHONY: help demo test lint types cov bench host-suite matrix dist clean
+.PHONY: help demo test lint types cov bench host-suite matrix dist pictures tools clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -50,6 +50,12 @@ host-suite:  ## run python-statemachine's own tests with each machine in an orch
 matrix:  ## run the tests on every supported host and every Python found
 	$(PYTHON) tests/matrix.py
 
+pictures: $(READY)  ## draw the pictures of the README anew, from the examples
+	$(BIN)/python tests/pictures.py
+
+tools:  ## install what reads our drawings, Mermaid, for the tests; Graphviz is the system's
+	npm install --silent --no-save --prefix .node mermaid@11 jsdom@26
+
 dist: $(READY)  ## build sdist and wheel, look inside, install the wheel and import it
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
@@ -60,6 +66,6 @@ dist: $(READY)  ## build sdist and wheel, look inside, install the wheel and imp
 	.venv-dist/bin/python -I -c "import statemachines_orchestrator as package; print(package.__file__)"
 
 clean:  ## remove everything that make made
-	rm -rf .venv .venv-* .host-suite dist build htmlcov .coverage .coverage.* coverage.xml
+	rm -rf .venv .venv-* .host-suite .node dist build htmlcov .coverage .coverage.* coverage.xml
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find statemachines_orchestrator tests examples -name __pycache__ -prune -exec rm -rf {} +

@@ -44,6 +44,7 @@ __all__ = [
     "ask_guards",
     "attach",
     "attaching",
+    "callbacks_of",
     "is_async",
     "is_in_mid_step",
     "lasting_loop",
@@ -608,6 +609,12 @@ def attach(machine: Any, runner: Runner, publisher: Any) -> None:
     with attaching:
         seam = seam_of(machine) or Seam(machine, runner)
         seam.add(publisher)
+
+
+def callbacks_of(declared: Any) -> list[tuple[str, Any]]:
+    """Return the callbacks of a state or transition: (`enter`, `after`, ..., function or name)."""
+    specs = getattr(declared, "_specs", ())
+    return [(spec.group.name.lower(), spec.func) for spec in specs]
 
 
 def seam_of(machine: Any) -> Any:

@@ -22,7 +22,7 @@ from statemachines_orchestrator.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["machine_of_record", "moved", "place_in_words", "told_in_a_line"]
+__all__ = ["machine_of_record", "moved", "named", "place_in_words", "told_in_a_line"]
 
 
 def place_in_words(record: Record) -> str:
@@ -58,30 +58,30 @@ def _sent(record: Sent) -> str:
 
 
 def _started(record: Started) -> str:
-    name = _named(record)
+    name = named(record)
     return f"posted {name}" if record.name == record.topic else f"{name}, on {record.topic}"
 
 
 def _finished(record: Finished) -> str:
     result = "" if record.result is None else f": {shown(record.result)}"
-    return f"{_named(record)} finished{result}"
+    return f"{named(record)} finished{result}"
 
 
 _TOLD: dict[type[Record], Callable[[Any], str]] = {
     Sent: _sent,
     Transitioned: lambda record: f"{machine_of_record(record)}: {moved(record)}",
     Ignored: lambda record: f"{machine_of_record(record)}.{record.event} IGNORED",
-    Published: lambda record: f"signal {_named(record)}({_arguments((), record.kwargs)})",
+    Published: lambda record: f"signal {named(record)}({_arguments((), record.kwargs)})",
     Started: _started,
     Finished: _finished,
-    Failed: lambda record: f"{_named(record)} FAILED: {shown(record.exception)}",
-    Abandoned: lambda record: f"{_named(record)} ABANDONED",
+    Failed: lambda record: f"{named(record)} FAILED: {shown(record.exception)}",
+    Abandoned: lambda record: f"{named(record)} ABANDONED",
     Elapsed: lambda record: f"{record.topic} elapsed, at {record.due}",
     Settled: lambda record: f"settled: {record.reactions} turns, {record.failures} failures",
 }
 
 
-def _named(record: Record) -> str:
+def named(record: Record) -> str:
     """Return the name of a reaction, post or signal with that of the orchestrator it is of."""
     place, name = place_in_words(record), getattr(record, "name", "")
     return f"{place}.{name}" if place else name

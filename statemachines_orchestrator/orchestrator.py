@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from contextlib import suppress
 from reprlib import recursive_repr
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
@@ -290,6 +291,25 @@ class Orchestrator:
                 text = configuration_of(value) if isinstance(value, Machine) else shown(value)
                 parts.append(f"{field.name}={text}")
         return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(parts)})"
+
+    def __format__(self, spec: str) -> str:
+        """Return it as `diagram` draws it: `mermaid`, `dot`, `md` or `svg`; else as it prints.
+
+        Raises as `diagram` does.
+        """
+        if not spec:
+            return str(self)
+        from statemachines_orchestrator.diagrams import diagram  # noqa: PLC0415 - it draws these
+
+        drawn = diagram(self, spec)
+        return drawn if isinstance(drawn, str) else repr(drawn)
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        """Return its picture for a notebook; without Graphviz, the text alone."""
+        shown = {"text/plain": repr(self)}
+        with suppress(DeclarationError):
+            shown["image/svg+xml"] = format(self, "svg")
+        return shown
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a machine field that is `None` once, and its machine is attached."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
+from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._portable import Repr, facts_of, read_lines, written_lines
 from statemachines_orchestrator._sequences import sequence_diagram
 from statemachines_orchestrator._telling import machine_of_record
@@ -19,15 +20,11 @@ from statemachines_orchestrator._trees import tree
 from statemachines_orchestrator.exceptions import DeclarationError
 from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.records import Record
-from statemachines_orchestrator.topics import ANY, OBSERVED_KINDS, SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["EVERYTHING", "Repr", "Trace", "tracing"]
-
-EVERYTHING = (ANY, SETTLED, *(f"{kind}:{ANY}" for kind in OBSERVED_KINDS))
-"""The topics under which every record is published."""
+__all__ = ["Repr", "Trace", "tracing"]
 
 
 class Trace(Sequence[Record]):
@@ -208,24 +205,16 @@ def tracing(orchestrator: Orchestrator, *, last: int | None = None) -> Generator
     Raises `DeclarationError` for what is no orchestrator, and for a `last` below 1.
     """
     where = "tracing()"
-    given: Any = orchestrator
-    if not isinstance(given, Orchestrator):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an instance of one")
     if last is not None and (type(last) is not int or last < 1):
         problem = f"last={last!r} is no number of records"
         raise DeclarationError(where, problem, "Give it a number from 1 on, or leave it out")
-    trace = Trace(participants=_fields_below(orchestrator))
-    note = trace.recorder(last)
-
-    signals = [orchestrator.bus.signal(topic) for topic in EVERYTHING]
-    for signal in signals:
-        signal.connect(note)
+    trace = Trace()
+    stop = observe(orchestrator, trace.recorder(last), where)
+    trace.participants = tuple(_fields_below(orchestrator))
     try:
         yield trace
     finally:
-        for signal in signals:
-            signal.disconnect(note)
+        stop()
         trace.end()
 
 

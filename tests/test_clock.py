@@ -304,6 +304,45 @@ def test_a_call_that_is_cancelled_while_it_is_taken(monkeypatch: pytest.MonkeyPa
     assert (len(clock._agenda), clock._agenda.cancelled) == (0, 0)
 
 
+def test_a_clock_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a child process a clock begins with nothing pending, whoever held its lock."""
+    clock: Any = SystemClock()
+    monkeypatch.setattr(clocks, "_system_clocks", [clock])
+    log: list[str] = []
+    done = threading.Event()
+    handle = clock._agenda.add(clock.now(), lambda: log.append("parent"))
+    lock = clock._agenda.lock
+    vars(clocks)["_forked"]()
+    assert clock._agenda.lock is not lock
+    handle.cancel()
+    assert len(clock._agenda) == 0
+    clock.call_at(clock.now(), done.set)
+    assert done.wait(5)
+    assert log == []
+
+
+def test_two_advances_at_once_are_refused() -> None:
+    """One `advance` is awaited after the other: a second one at once is refused, and loses none."""
+    clock = VirtualClock()
+    log: list[str] = []
+
+    async def wait(name: str) -> None:
+        await asyncio.sleep(0.001)
+        log.append(name)
+
+    clock.call_at(1, partial(wait, "a"))
+    clock.call_at(2, partial(wait, "b"))
+
+    async def main() -> None:
+        results = await asyncio.gather(clock.advance(1), clock.advance(5), return_exceptions=True)
+        assert [type(one) for one in results] == [type(None), ClockIsAdvancingError]
+        assert log == ["a"]
+        await clock.advance(5)
+
+    asyncio.run(main())
+    assert log == ["a", "b"]
+
+
 def test_memory_of_a_pending_call() -> None:
     """A pending call takes less than 500 bytes."""
     clock = VirtualClock()

@@ -6,6 +6,7 @@ The conventions that README.md follows:
 * A section begins with `##`. Its blocks run one after the other in one namespace,
   which begins with the program of the first screen.
 * Every block runs on every supported python-statemachine.
+* A `mermaid` block is a picture, which tests/pictures.py draws.
 * A `sh` block holds commands, one a line, that work in a fresh checkout.
 
 Each section runs in an interpreter of its own, with every warning an error, as a file in which
@@ -25,6 +26,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+OURS = "python -m statemachines_orchestrator "
 END_OF_BLOCK = "\x1e"
 
 
@@ -108,7 +110,7 @@ def test_no_block_is_left_out() -> None:
     fences = sum(line.startswith("```") for line in LINES)
     assert fences == 2 * len(ALL)
     assert LINES.count("```python") == len(PYTHON) > 0
-    assert {block.language for block in ALL} == {"python", "text", "sh"}
+    assert {block.language for block in ALL} == {"mermaid", "python", "sh", "text"}
 
 
 def test_every_shown_output_belongs_to_a_block() -> None:
@@ -140,7 +142,19 @@ def test_the_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {f"make {name}" for name in re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)}
     assert commands()
-    assert [name for name in commands() if name not in {"pip install .", *targets}] == []
+    known = {"pip install .", *targets}
+    assert [one for one in commands() if one not in known and not one.startswith(OURS)] == []
+
+
+def test_our_own_commands_run() -> None:
+    """What is typed in a fresh checkout works there."""
+    ours = [one for one in commands() if one.startswith(OURS)]
+    assert len(ours) > 2
+    for one in ours:
+        command = [sys.executable, *one.split(" ")[1:]]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert run.stdout
 
 
 def test_the_links_lead_somewhere() -> None:

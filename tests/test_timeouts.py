@@ -2089,6 +2089,38 @@ def test_a_sync_timer_of_a_loop_that_is_closed_goes_to_the_thread() -> None:
     assert done.wait(10)
 
 
+def test_a_waiting_timer_that_changes_its_clock_waits_on() -> None:
+    """On another system clock it waits as before, and for one loop of several that are closed."""
+    log: list[str] = []
+
+    class Shop(Orchestrator, clock=SystemClock):
+        order: Stored
+
+        @timeout("order.pending", seconds=0.01)
+        async def late(self) -> None:
+            log.append("late")
+
+    shop = Shop(Stored())
+    waiting = timers_of(place_of(shop)).waiting
+    (before,) = waiting
+    use_clock(shop, SystemClock())
+    assert list(waiting) == [before]
+
+    async def first() -> None:
+        shop.post("order.touch", delay=50)
+
+    async def second() -> None:
+        await shop.order.touch()
+        await until(lambda: log)
+
+    asyncio.run(first())
+    shop.post("order.touch", delay=60)
+    asyncio.run(second())
+    assert log == ["late"]
+    assert len(timers_of(place_of(shop)).pending()) == 2
+    assert not waiting
+
+
 def test_an_async_reaction_subscribed_later_waits_for_a_loop() -> None:
     """With an async reaction that was subscribed to the instance, timers wait for a loop too."""
     clock = SystemClock()

@@ -38,7 +38,9 @@ from statemachines_orchestrator import (
     use_clock,
     when,
 )
-from statemachines_orchestrator.traces import EVERYTHING, Repr, Trace, tracing
+from statemachines_orchestrator._folding import Loop, folded
+from statemachines_orchestrator._observing import EVERYTHING
+from statemachines_orchestrator.traces import Repr, Trace, tracing
 
 if TYPE_CHECKING:
     from conftest import Engine
@@ -643,3 +645,11 @@ def test_a_join_has_its_cause(engine: Engine) -> None:
         "  two: off → on",
         "    both, on one.on & two.on",
     ]
+
+
+def test_a_stretch_that_ends_what_it_has_not_begun_is_no_loop() -> None:
+    """A step that began before a stretch and ends in it belongs to neither."""
+    items = [("sent", "a", "b", "text"), ("ended", "c")] * 3
+    assert folded(items) == items
+    whole = [("began", "a", "c", "text"), ("ended", "c")] * 3
+    assert folded(whole) == [Loop(3, tuple(whole[:2]))]

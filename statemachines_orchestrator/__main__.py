@@ -1,0 +1,167 @@
+"""The command line: draw an orchestration, list its wiring, read a trace."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from statemachines_orchestrator._wiring import Wire, wiring
+from statemachines_orchestrator.diagrams import FORMATS, diagram
+from statemachines_orchestrator.exceptions import OrchestratorError
+from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator.traces import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+examples:
+  python -m statemachines_orchestrator draw examples.shop:Shop
+  python -m statemachines_orchestrator draw examples.shop:Shop --format svg -o shop.svg
+  python -m statemachines_orchestrator draw examples.shop:Shop --trace run.jsonl --format md
+  python -m statemachines_orchestrator wiring examples.shop:Shop
+  python -m statemachines_orchestrator trace run.jsonl --format mermaid
+
+What is meant is named as module:Class, or module:name of an instance; the current folder is on the
+path. A trace is a file that Trace.to_jsonl() has written.
+"""
+
+
+class _Refused(Exception):  # noqa: N818 - it is told, and never seen
+    """What was asked for cannot be done: one line that says so, and the fix."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit status: 0, or 1 for what cannot be done."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    run: Callable[[Any], str | bytes] = given.run
+    try:
+        result = run(given)
+        _write(result, given.output)
+    except (_Refused, OrchestratorError, OSError) as error:
+        sys.stderr.write(f"{parser.prog}: {' '.join(str(error).split())}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m statemachines_orchestrator",
+        description="See what several state machines do together.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    draw = commands.add_parser("draw", help="draw the machines, and what leads from one to another")
+    draw.add_argument("target", metavar="MODULE:NAME", help="the class, or an instance")
+    draw.add_argument(
+        "--format", choices=FORMATS, help="mermaid, or what the name of the file says"
+    )
+    draw.add_argument(
+        "--trace",
+        metavar="FILE",
+        action="append",
+        help="count how often each arrow was used; what never was is dashed",
+    )
+    draw.set_defaults(run=_draw)
+    table = commands.add_parser("wiring", help="list what leads to which reaction")
+    table.add_argument("target", metavar="MODULE:NAME", help="the class, or an instance")
+    table.set_defaults(run=_wiring)
+    trace = commands.add_parser("trace", help="tell what happened, from a file")
+    trace.add_argument(
+        "file", metavar="FILE", help="what Trace.to_jsonl() has written; - for stdin"
+    )
+    trace.add_argument("--format", choices=("tree", "mermaid", "jsonl"), default="tree")
+    trace.set_defaults(run=_trace)
+    for command in (draw, table, trace):
+        command.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+    return parser
+
+
+def _draw(given: Any) -> str | bytes:
+    formats = {f".{name}": name for name in FORMATS} | {".mmd": "mermaid"}
+    by_name = formats.get(Path(given.output or "").suffix)
+    traces = [_read(file) for file in given.trace] if given.trace else None
+    return diagram(_found(given.target), given.format or by_name or "mermaid", traces=traces)
+
+
+def _wiring(given: Any) -> str:
+    return "".join(f"{_wire(wire)}\n" for wire in wiring(_found(given.target)))
+
+
+def _wire(wire: Wire) -> str:
+    """Return `payment.authorize -> capture (shop.Shop.capture (shop.py, line 66))`."""
+    sent = f" -> {', '.join(wire.targets)}" if wire.targets else ""
+    facts = [f"if {wire.cond}"] if wire.cond is not None else []
+    facts += ["if enabled"] if wire.if_enabled else []
+    if wire.seconds is not None:
+        facts.append(f"{'every' if wire.repeat else 'after'} {wire.seconds} s")
+    told = f" [{', '.join(facts)}]" if facts else ""
+    return f"{wire.topic} -> {wire.reaction}{sent}{told}    {wire.where}"
+
+
+def _trace(given: Any) -> str:
+    return format(_read(given.file), given.format)
+
+
+def _read(file: str) -> Trace:
+    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    try:
+        return Trace.from_jsonl(text)
+    except OrchestratorError as error:
+        message = f"{file}, {error}"
+        raise _Refused(message) from None
+
+
+def _found(target: str) -> Any:
+    """Return what `module:name` names."""
+    module_name, colon, name = target.partition(":")
+    if not (module_name and colon and name):
+        message = f"{target!r} is no MODULE:NAME. Write it as package.module:Class"
+        raise _Refused(message)
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        message = (
+            f"{module_name} cannot be imported: {type(error).__name__}: {error}. Run it in the "
+            "folder from which Python imports it"
+        )
+        raise _Refused(message) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = ", ".join(_orchestrators_in(found)) or "no orchestrator"
+            message = f"{module_name} has no {name!r}. It has {known}"
+            raise _Refused(message)
+        found = getattr(found, part)
+    return found
+
+
+def _orchestrators_in(module: Any) -> list[str]:
+    """Return the names of the orchestrator classes of a module."""
+    kinds = {name: getattr(module, name) for name in dir(module)}
+    return [
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Orchestrator) and kind is not Orchestrator
+    ]
+
+
+def _write(result: str | bytes, output: str | None) -> None:
+    data = result.encode() if isinstance(result, str) else result
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    else:
+        Path(output).write_bytes(data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Diagrams: the whole orchestration, drawn.
+
+print(diagram(Shop))                   # a Mermaid flowchart, for a README
+print(diagram(shop, "dot"))            # Graphviz, with the active states
+diagram(shop, "svg", traces=[trace])   # with how often each wire was used
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from statemachines_orchestrator._drawing import dot, mermaid, tables
+from statemachines_orchestrator._graphs import graph_of
+from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.orchestrator import Orchestrator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from statemachines_orchestrator.traces import Trace
+
+__all__ = ["FORMATS", "diagram"]
+
+_TEXTS = {"mermaid": mermaid, "dot": dot, "md": tables}
+FORMATS = (*_TEXTS, "svg", "png")
+"""The formats: `mermaid`, `dot` and `md` need nothing else, `svg` and `png` Graphviz."""
+
+
+@overload
+def diagram(
+    orchestrator: Orchestrator | type[Orchestrator],
+    format: Literal["mermaid", "dot", "md", "svg"] = ...,
+    *,
+    traces: Iterable[Trace] | None = ...,
+) -> str: ...
+@overload
+def diagram(
+    orchestrator: Orchestrator | type[Orchestrator],
+    format: Literal["png"],
+    *,
+    traces: Iterable[Trace] | None = ...,
+) -> bytes: ...
+@overload
+def diagram(
+    orchestrator: Orchestrator | type[Orchestrator],
+    format: str,
+    *,
+    traces: Iterable[Trace] | None = ...,
+) -> str | bytes: ...
+def diagram(
+    orchestrator: Orchestrator | type[Orchestrator],
+    format: str = "mermaid",  # noqa: A002 - the word of the host and of the field
+    *,
+    traces: Iterable[Trace] | None = None,
+) -> str | bytes:
+    """Draw an orchestrator: every machine, and what leads from one to the other.
+
+    Of an instance, the active states stand out. With `traces`, arrows between machines tell how
+    often they were used, and those that never were are dashed.
+
+    What a route sends is declared. What methods and callbacks send is read from their source; where
+    something in it cannot be followed, an arrow leads to a question mark.
+
+    `format` is `"mermaid"` (a flowchart), `"dot"` (Graphviz) or `"md"` (tables), which are text;
+    `"svg"`, text, and `"png"`, bytes, need the extra `diagrams` and Graphviz itself.
+    Raises `DeclarationError` for what is no orchestrator, for an unknown format, and where
+    Graphviz is not installed.
+    """
+    where = "diagram()"
+    given: Any = orchestrator
+    cls = given if isinstance(given, type) else type(given)
+    if not issubclass(cls, Orchestrator):
+        problem = f"it was given {given!r}, which is no orchestrator"
+        raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
+    if format not in FORMATS:
+        problem = f"{format!r} is no format"
+        raise DeclarationError(where, problem, f"There are {', '.join(FORMATS)}")
+    records = None if traces is None else chain.from_iterable(traces)
+    graph = graph_of(cls, None if given is cls else given, records)
+    if format in _TEXTS:
+        return _TEXTS[format](graph)
+    return _rendered(dot(graph), format, where)
+
+
+def _rendered(source: str, format: str, where: str) -> str | bytes:  # noqa: A002
+    """Let Graphviz draw."""
+    try:
+        graphviz: Any = import_module("graphviz")  # an extra
+    except ImportError:
+        problem = f"{format} is drawn by Graphviz, and the package graphviz is not installed"
+        fix = (
+            "Install the extra: statemachines-orchestrator[diagrams]; mermaid, dot and md need none"
+        )
+        raise DeclarationError(where, problem, fix) from None
+    try:
+        drawn: bytes = graphviz.Source(source).pipe(format=format)
+    except graphviz.ExecutableNotFound:
+        problem = f"{format} is drawn by Graphviz, and its program dot is not installed"
+        fix = "Install graphviz with the packages of your system; mermaid, dot and md need none"
+        raise DeclarationError(where, problem, fix) from None
+    return drawn if format == "png" else drawn.decode()

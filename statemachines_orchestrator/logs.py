@@ -1,0 +1,62 @@
+"""Logging: every record as one line of the standard logging, with its facts as fields.
+
+stop = log_records(shop)
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from statemachines_orchestrator._observing import observe
+from statemachines_orchestrator._telling import machine_of_record, told_in_a_line
+from statemachines_orchestrator.records import Abandoned, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from statemachines_orchestrator.orchestrator import Orchestrator
+    from statemachines_orchestrator.records import Record
+
+__all__ = ["log_records"]
+
+logger = logging.getLogger("statemachines_orchestrator")
+
+
+def log_records(orchestrator: Orchestrator, level: int = logging.INFO) -> Callable[[], None]:
+    """Log everything that happens in an orchestrator, and return the call that ends it.
+
+    To the logger `statemachines_orchestrator`, at `level`; `Failed` at error level, with the
+    exception, and `Abandoned` at warning level. A line is that of `Trace.tree`. Each log record has
+    the fields `kind`, `seq`, `cause`, `machine`, `event`, `source` and `target`, `None` where it
+    tells of none: `logging.Formatter("%(kind)s %(machine)s %(message)s")`.
+    What a handler raises is a failure of the cascade, as that of any observer.
+    Raises `DeclarationError` for what is no orchestrator.
+    """
+
+    def log(_sender: Any, *, record: Record) -> None:
+        error = record.exception if isinstance(record, Failed) else None
+        importance = level
+        if isinstance(record, (Failed, Abandoned)):
+            importance = max(level, logging.ERROR if error is not None else logging.WARNING)
+        if logger.isEnabledFor(importance):
+            text, fields = told_in_a_line(record), _fields(record)
+            logger.log(importance, "%s", text, exc_info=error, extra=fields)
+
+    return observe(orchestrator, log, "log_records()")
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    """Return what stands in a log record beside its text."""
+    event = getattr(record, "event", None)
+    fields: dict[str, Any] = {
+        "kind": type(record).__name__,
+        "seq": record.seq,
+        "cause": record.cause,
+        "machine": machine_of_record(record),
+        "event": None if event is None else str(event),
+    }
+    for name in ("source", "target"):
+        state = getattr(record, name, None)
+        fields[name] = None if state is None else str(getattr(state, "id", state))
+    return fields

@@ -1,0 +1,260 @@
+"""OpenTelemetry: a span for each call from outside, each transition and each reaction.
+
+    stop = instrument(shop)
+
+It needs the extra `otel`, the API of OpenTelemetry; the SDK is the application's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from opentelemetry import context, trace
+from opentelemetry.trace import Status, StatusCode
+
+from statemachines_orchestrator._observing import observe
+from statemachines_orchestrator._telling import machine_of_record, named, told_in_a_line
+from statemachines_orchestrator.records import (
+    Abandoned,
+    Elapsed,
+    Failed,
+    Finished,
+    Ignored,
+    Published,
+    Sent,
+    Settled,
+    Started,
+    Transitioned,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.trace import TracerProvider
+
+    from statemachines_orchestrator.orchestrator import Orchestrator
+    from statemachines_orchestrator.records import Record
+
+__all__ = ["instrument"]
+
+NAME = "statemachines_orchestrator"
+_KEPT = 10_000
+"""So many records are remembered as causes; what came before is taken for a call from outside."""
+
+
+def instrument(
+    orchestrator: Orchestrator, tracer_provider: TracerProvider | None = None
+) -> Callable[[], None]:
+    """Turn each cascade into a trace of OpenTelemetry, and return the call that ends it.
+
+    A call from outside, or a timer that came due, is a span; its parent is the span that is current
+    where the call is made, and it ends when the cascade has come to rest. Below it stand, each
+    below its cause, a span for each transition, from the sending of the event on, and for each
+    reaction, from its start to its end. What failed is recorded as an exception.
+    An event that nothing came of, since it was refused, has no span.
+
+    `tracer_provider` is by default the global one. Attributes, where there is something to tell:
+    `statemachine.machine`, `.event`, `.source`, `.target`, `.reaction`, `.topic`, `.seq`, `.cause`.
+    Raises `DeclarationError` for what is no orchestrator.
+    """
+    spans = _Spans(trace.get_tracer(NAME, tracer_provider=tracer_provider))
+    return observe(orchestrator, spans.hear, "instrument()")
+
+
+@attrs.define
+class _Event:
+    """An event that was sent, or a timer that came due; it has spans if something comes of it."""
+
+    record: Sent | Elapsed
+    at: int
+    """In nanoseconds since the epoch."""
+    caller: Any
+    """The context of the caller, for a call from outside."""
+    root: Any = None
+    step: Any = None
+
+
+@attrs.define
+class _Cascade:
+    """The span of a call from outside, and those below it that have not ended."""
+
+    span: Any
+    open: dict[int, Any] = attrs.Factory(dict[int, Any])
+    is_over: bool = False
+
+    def end(self, now: int) -> None:
+        """End everything, once."""
+        for span in reversed(self.open.values()):
+            span.end(now)
+        self.open.clear()
+        if not self.is_over:
+            self.is_over = True
+            self.span.end(now)
+
+
+class _Spans:
+    """What led to what, as far as it is needed for the parents of spans."""
+
+    def __init__(self, tracer: Any) -> None:
+        self.tracer = tracer
+        self.known: OrderedDict[int | None, tuple[Any, _Cascade]] = OrderedDict()
+        """By `seq`, the span below which what it causes stands, and its cascade."""
+        self.events: OrderedDict[int, _Event] = OrderedDict()
+        """By `seq`, what was sent."""
+        self.early: OrderedDict[int | None, list[tuple[Failed, int]]] = OrderedDict()
+        """By their cause, failures of observers that were called before we were."""
+
+    def hear(self, _sender: Any, *, record: Record) -> None:
+        """Take one record."""
+        now = time.time_ns()
+        if isinstance(record, Failed) and record.cause not in self.known:
+            _remember(self.early, record.cause, [*self.early.get(record.cause, ()), (record, now)])
+        elif isinstance(record, (Sent, Elapsed)):
+            self.sent(record, now)
+        elif isinstance(record, (Transitioned, Ignored)):
+            self.taken(record, now)
+        elif isinstance(record, (Started, Published)):
+            self.started(record, now)
+        elif isinstance(record, (Finished, Failed, Abandoned)):
+            self.ended(record, now)
+        elif isinstance(record, Settled):
+            self.settled(record, now)
+        for failed, at in self.early.pop(record.seq, ()):
+            self.ended(failed, at)
+
+    def sent(self, record: Sent | Elapsed, now: int) -> None:
+        """Remember an event."""
+        is_outside = isinstance(record, Elapsed) or (
+            record.cause not in self.known and record.cause not in self.events
+        )
+        caller = context.get_current() if is_outside else None
+        _remember(self.events, record.seq, _Event(record, now, caller))
+
+    def below(self, cause: int | None, now: int) -> tuple[Any, _Cascade]:
+        """Return the span that belongs to a cause, and its cascade: a new one, if it is unknown."""
+        if cause in self.known:
+            return self.known[cause]
+        event = None if cause is None else self.events.get(cause)
+        if event is None:
+            span = self.tracer.start_span("cascade", start_time=now)
+            return span, _Cascade(span)
+        return self.step_of(event)
+
+    def step_of(self, event: _Event) -> tuple[Any, _Cascade]:
+        """Return the span of the step that takes an event; it begins with the sending."""
+        record = event.record
+        if event.caller is not None and event.root is None:
+            told = record.topic if isinstance(record, Elapsed) else _event_of(record)
+            event.root = _Cascade(
+                self.tracer.start_span(
+                    told, context=event.caller, start_time=event.at, attributes=_facts(record)
+                )
+            )
+        if isinstance(record, Elapsed):
+            found = event.root.span, event.root
+        else:
+            parent, cascade = (
+                self.below(record.cause, event.at)
+                if event.root is None
+                else (event.root.span, event.root)
+            )
+            event.step = self.begun(parent, cascade, record, _event_of(record), event.at)
+            found = event.step, cascade
+        _remember(self.known, record.seq, found)
+        return found
+
+    def begun(self, parent: Any, cascade: _Cascade, record: Record, name: str, at: int) -> Any:
+        """Begin a span below another one."""
+        span = self.tracer.start_span(
+            name,
+            context=trace.set_span_in_context(parent),
+            start_time=at,
+            attributes=_facts(record),
+        )
+        cascade.open[record.seq] = span
+        return span
+
+    def taken(self, record: Transitioned | Ignored, now: int) -> None:
+        """End the step of an event: it was taken, or ignored."""
+        span, cascade = self.below(record.cause, now)
+        step = cascade.open.pop(record.cause or 0, None)
+        if step is None:  # one transition more of the same step
+            step = self.begun(span, cascade, record, told_in_a_line(record), now)
+            cascade.open.pop(record.seq)
+        step.set_attributes(_facts(record))
+        if isinstance(record, Ignored):
+            step.add_event("ignored", timestamp=now)
+        step.end(now)
+        _remember(self.known, record.seq, (step, cascade))
+        event = self.events.get(record.cause or 0)
+        if isinstance(record, Ignored) and event is not None and event.root is not None:
+            cascade.end(now)  # nothing follows, and no cascade settles
+
+    def started(self, record: Started | Published, now: int) -> None:
+        """Begin the span of a reaction; a signal of the domain is an event of a span."""
+        parent, cascade = self.below(record.cause, now)
+        span = parent
+        if isinstance(record, Started):
+            span = self.begun(parent, cascade, record, named(record), now)
+        elif parent.is_recording():
+            parent.add_event(f"signal {named(record)}", timestamp=now)
+        _remember(self.known, record.seq, (span, cascade))
+
+    def ended(self, record: Finished | Failed | Abandoned, now: int) -> None:
+        """End the span of a reaction; what failed outside of one has a span of its own."""
+        parent, cascade = self.below(record.cause, now)
+        span = None if isinstance(record, Abandoned) else cascade.open.pop(record.cause or 0, None)
+        if span is None:
+            span = self.begun(parent, cascade, record, named(record), now)
+            cascade.open.pop(record.seq)
+        if isinstance(record, Failed):
+            span.record_exception(record.exception, timestamp=now)
+            span.set_status(Status(StatusCode.ERROR, str(record.exception)))
+        elif isinstance(record, Abandoned):
+            span.set_status(Status(StatusCode.ERROR, "abandoned"))
+        span.end(now)
+
+    def settled(self, record: Settled, now: int) -> None:
+        """End the span of the call from outside, and what is open below it."""
+        _span, cascade = self.below(record.cause, now)
+        if record.failures:
+            problem = f"{record.failures} failures"
+            cascade.span.set_status(Status(StatusCode.ERROR, problem))
+        cascade.end(now)
+        _remember(self.known, record.seq, (cascade.span, cascade))
+
+
+def _remember(known: OrderedDict[Any, Any], seq: int | None, value: Any) -> None:
+    known[seq] = value
+    while len(known) > _KEPT:
+        known.popitem(last=False)
+
+
+def _event_of(record: Sent) -> str:
+    return f"{machine_of_record(record)}.{record.event}"
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """Return the attributes of a span: what the record tells."""
+    facts: dict[str, Any] = {
+        "machine": machine_of_record(record),
+        "event": getattr(record, "event", None),
+        "source": getattr(record, "source", None),
+        "target": getattr(record, "target", None),
+        "reaction": getattr(record, "name", None),
+        "topic": getattr(record, "topic", None),
+        "seq": record.seq,
+        "cause": record.cause,
+    }
+    return {
+        f"statemachine.{name}": value if name in {"seq", "cause"} else _text(value)
+        for name, value in facts.items()
+        if value is not None
+    }
+
+
+def _text(value: Any) -> str:
+    return str(getattr(value, "id", value))

@@ -1,0 +1,196 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from drawing import needs_dot
+
+from statemachines_orchestrator import __main__ as command_line
+from statemachines_orchestrator.diagrams import diagram
+from statemachines_orchestrator.traces import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = "python -m statemachines_orchestrator"
+
+SHOP = """\
+from statemachine import State, StateMachine
+
+from statemachines_orchestrator import Orchestrator, on, timeout
+
+
+class Light(StateMachine):
+    off = State(initial=True)
+    on = State()
+    flip = off.to(on) | on.to(off)
+
+
+class Pair(Orchestrator):
+    one: Light
+    two: Light
+
+    follow = on("one.flip", cond="wanted").send("two.flip", if_enabled=True)
+    wanted: bool = True
+
+    @timeout("one.on", seconds=3, repeat=True)
+    def late(self):
+        pass
+
+
+class Holder:
+    pair = Pair(Light(), Light())
+"""
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return what runs the command line in a folder that has a module, `lamps`."""
+    (tmp_path / "lamps.py").write_text(SHOP, encoding="utf-8")
+    (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    (tmp_path / "empty.py").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    monkeypatch.delitem(sys.modules, "lamps", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = command_line.main(arguments)
+        out, err = capfdbinary.readouterr()
+        return status, out.decode(), err.decode()
+
+    return run
+
+
+def test_draw_prints_a_drawing(run: Callable[..., tuple[int, str, str]]) -> None:
+    """A class, or an instance, as Mermaid, or in the format that is asked for."""
+    status, drawn, err = run("draw", "lamps:Pair")
+    lamps: Any = importlib.import_module("lamps")
+    assert (status, err) == (0, "")
+    assert drawn == diagram(lamps.Pair)
+    assert run("draw", "lamps:Holder.pair") == (0, diagram(lamps.Holder.pair), "")
+    assert run("draw", "lamps:Pair", "--format", "md")[1] == diagram(lamps.Pair, "md")
+
+
+def test_draw_writes_a_file_in_the_format_of_its_name(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """`-o pair.dot` is Graphviz, `.mmd` Mermaid, anything else as well unless it is said."""
+    drawn = run("draw", "lamps:Pair")[1]
+    for name, begins in (("a.dot", "digraph"), ("a.mmd", "flowchart"), ("a", "flowchart")):
+        assert run("draw", "lamps:Pair", "-o", name) == (0, "", "")
+        assert (tmp_path / name).read_text("utf-8").startswith(begins)
+    assert (tmp_path / "a.mmd").read_text("utf-8") == drawn
+
+
+@needs_dot
+def test_draw_writes_a_picture(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """A picture is written as it is."""
+    assert run("draw", "lamps:Pair", "-o", "pair.png") == (0, "", "")
+    assert (tmp_path / "pair.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_wiring_prints_what_leads_to_what(run: Callable[..., tuple[int, str, str]]) -> None:
+    """One line for each topic of each reaction, with its place in the source."""
+    told = (
+        "one.flip -> follow -> two.flip [if wanted, if enabled]"
+        "    lamps.Pair.follow (lamps.py, line 16)\n"
+        "timeout:one.on -> late [every 3.0 s]    lamps.Pair.late (lamps.py, line 19)\n"
+    )
+    assert run("wiring", "lamps:Pair") == (0, told, "")
+
+
+def test_trace_tells_what_happened(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file, or from stdin, as a tree, as Mermaid; and it counts in a drawing."""
+    run("draw", "lamps:Pair")
+    lamps: Any = importlib.import_module("lamps")
+    pair = lamps.Pair(lamps.Light(), lamps.Light())
+    with tracing(pair) as trace:
+        pair.one.flip()
+    text = trace.to_jsonl()
+    (tmp_path / "run.jsonl").write_text(text, encoding="utf-8")
+    assert run("trace", "run.jsonl") == (0, trace.tree(), "")
+    assert run("trace", "run.jsonl", "--format", "mermaid")[1] == f"{trace:mermaid}"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    assert run("trace", "-", "--format", "jsonl", "-o", "again.jsonl") == (0, "", "")
+    assert (tmp_path / "again.jsonl").read_text("utf-8") == text
+    drawn = run("draw", "lamps:Pair", "--trace", "run.jsonl", "--trace", "run.jsonl")[1]
+    assert drawn == diagram(lamps.Pair, traces=[trace, trace])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("draw", "lamps"), "'lamps' is no MODULE:NAME. Write it as package.module:Class"),
+        (("draw", ":Pair"), "':Pair' is no MODULE:NAME. Write it as package.module:Class"),
+        (("draw", "lamps:Pear"), "lamps has no 'Pear'. It has Pair"),
+        (("draw", "empty:Pear"), "empty has no 'Pear'. It has no orchestrator"),
+        (
+            ("wiring", "broken:Pair"),
+            (
+                "broken cannot be imported: ZeroDivisionError: division by zero. Run it in the "
+                "folder from which Python imports it"
+            ),
+        ),
+        (
+            ("draw", "lamps:Light"),
+            (
+                "diagram(): it was given <class 'lamps.Light'>, which is no orchestrator. Give it "
+                "an orchestrator, or its class."
+            ),
+        ),
+        (
+            ("wiring", "lamps:Light"),
+            (
+                "wiring(): it was given <class 'lamps.Light'>, which is no orchestrator. Give it "
+                "an orchestrator, or its class."
+            ),
+        ),
+        (("trace", "nowhere"), "[Errno 2] No such file or directory: 'nowhere'"),
+        (
+            ("trace", "lamps.py"),
+            (
+                "lamps.py, line 1: it is no JSON: Expecting value: line 1 column 1 (char 0). Give "
+                "it what Trace.to_jsonl() has written."
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    run: Callable[..., tuple[int, str, str]], arguments: tuple[str, ...], problem: str
+) -> None:
+    """One line with the fix, on stderr, and the status 1."""
+    assert run(*arguments) == (1, "", f"{PROGRAM}: {problem}\n")
+
+
+def test_it_is_run_as_a_module(tmp_path: Path) -> None:
+    """`python -m statemachines_orchestrator`, in the folder from which Python imports."""
+    (tmp_path / "lamps.py").write_text(SHOP, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "statemachines_orchestrator", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    taught = run("--help")
+    assert taught.returncode == 0
+    for command in ("draw", "wiring", "trace"):
+        assert f"\n    {command} " in taught.stdout
+        assert f"{PROGRAM} {command} " in taught.stdout
+    assert run("wiring", "lamps:Pair").stdout.startswith("one.flip -> follow")
+    assert run("draw", "lamps:Light").returncode == 1
+    assert run().returncode == 2

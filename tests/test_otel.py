@@ -1,0 +1,251 @@
+"""OpenTelemetry: a cascade is a trace, and the parent of each span is its cause."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from conftest import needs_3
+from statemachine import State
+from test_logs import Payment, Shop, shop_of
+
+from statemachines_orchestrator import (
+    Orchestrator,
+    ReactionErrors,
+    VirtualClock,
+    on,
+    use_clock,
+)
+
+if TYPE_CHECKING:
+    from conftest import Engine
+
+pytest.importorskip("opentelemetry.sdk", reason="the SDK of OpenTelemetry is not installed")
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
+    InMemorySpanExporter,
+)
+
+from statemachines_orchestrator import otel
+
+
+@attrs.define
+class Spans:
+    """What was exported."""
+
+    exporter: Any
+    provider: Any
+
+    def tree(self) -> list[str]:
+        """Return the names of spans, indented below their parents, in the order of their start."""
+        spans = self.exporter.get_finished_spans()
+        below: dict[Any, list[Any]] = {}
+        known = {span.context.span_id for span in spans}
+        for span in sorted(spans, key=lambda span: span.attributes.get("statemachine.seq", 0)):
+            parent = span.parent.span_id if span.parent is not None else None
+            below.setdefault(parent if parent in known else None, []).append(span)
+
+        def lines(parent: Any, level: int) -> list[str]:
+            return [
+                line
+                for span in below.get(parent, ())
+                for line in [
+                    "  " * level + self.told(span),
+                    *lines(span.context.span_id, level + 1),
+                ]
+            ]
+
+        return lines(None, 0)
+
+    def told(self, span: Any) -> str:
+        """Return the name, what happened in it, and whether it failed."""
+        events = [event.name for event in span.events]
+        wrong = ["ERROR"] if span.status.description else []
+        return " ".join([span.name, *(f"[{name}]" for name in events), *wrong])
+
+    def named(self, name: str) -> Any:
+        """Return the first span of a name."""
+        return next(span for span in self.exporter.get_finished_spans() if span.name == name)
+
+
+@pytest.fixture
+def spans() -> Spans:
+    """Return an exporter in memory, and its provider."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Spans(exporter, provider)
+
+
+def test_a_cascade_is_a_trace(engine: Engine, spans: Spans) -> None:
+    """A span for the call from outside, each transition, each reaction; the parent is the cause."""
+    shop = shop_of(engine)
+    stop = otel.instrument(shop, spans.provider)
+    engine.raises(ReactionErrors, lambda: shop.order.process())
+    assert spans.tree() == [
+        "order.process ERROR",
+        "  order.process",
+        "    payment.authorize",
+        "      capture",
+        "        payment.capture",
+        "          ship [exception] ERROR",
+        "  save",
+    ]
+    moved = spans.named("payment.capture")
+    assert {key: moved.attributes[f"statemachine.{key}"] for key in ("source", "target")} == {
+        "source": "authorized",
+        "target": "captured",
+    }
+    (event,) = spans.named("ship").events
+    assert event.attributes["exception.message"] == "no paper"
+    assert all(span.end_time >= span.start_time for span in spans.exporter.get_finished_spans())
+    stop()
+    spans.exporter.clear()
+    engine.run(lambda: shop.order.ship())
+    assert spans.tree() == []
+
+
+def test_the_parent_is_where_the_caller_is(engine: Engine, spans: Spans) -> None:
+    """A call stands below the span that is current for its caller: in a task, in its context."""
+    shops = [shop_of(engine, fails=False) for _ in range(2)]
+    for shop in shops:
+        otel.instrument(shop, spans.provider)
+    tracer = spans.provider.get_tracer("application")
+
+    async def request(shop: Shop) -> None:
+        with tracer.start_as_current_span("request"):
+            await asyncio.sleep(0)
+            await shop.asend("order.process")
+
+    async def main() -> None:
+        await asyncio.gather(*map(request, shops))
+
+    asyncio.run(main())
+    tree = [
+        "request",
+        "  order.process",
+        "    order.process",
+        "      payment.authorize",
+        "        capture",
+        "          payment.capture",
+        "            ship [signal sold]",
+        "    save",
+    ]
+    assert spans.tree() == tree * 2
+    assert len({span.context.trace_id for span in spans.exporter.get_finished_spans()}) == 2
+
+
+def test_timers_posts_and_refusals(engine: Engine, spans: Spans) -> None:
+    """A timer is a call from outside; what is refused has no span; internal moves have one."""
+    shop = shop_of(engine, fails=False)
+    clock = use_clock(shop, VirtualClock())
+    otel.instrument(shop, spans.provider)
+    engine.raises(Exception, lambda: shop.order.ship())
+    engine.run(lambda: shop.order.leave())
+    engine.run(lambda: shop.order.process())
+    spans.exporter.clear()
+
+    async def main() -> None:
+        await clock.advance(6)
+
+    asyncio.run(main())
+    assert spans.tree() == [
+        "timeout:order.processing",
+        "  late",
+        "    order.ship",
+        "  save",
+    ]
+
+
+def test_what_an_observer_failed_and_what_was_abandoned(engine: Engine, spans: Spans) -> None:
+    """They have spans of their own below what they were about."""
+
+    class Stop(BaseException):
+        """Stops a cascade."""
+
+    class Pair(Orchestrator):
+        one: Payment
+        two: Payment
+
+        @on("one.authorize")
+        def stop(self) -> None:
+            raise Stop
+
+        @on("one.authorize")
+        def later(self) -> None: ...
+
+    def odd(_machine: Any, *, record: Any) -> None:
+        raise KeyError(record.event)
+
+    pair = Pair(engine.machine(Payment)(), engine.machine(Payment)())
+    otel.instrument(pair, spans.provider)
+    pair.bus.signal("two.authorize").connect(odd)
+    engine.raises(ReactionErrors, lambda: pair.two.authorize())
+    assert spans.tree() == [
+        "two.authorize ERROR",
+        "  two.authorize",
+        "    odd [exception] ERROR",
+    ]
+    spans.exporter.clear()
+    engine.raises(Stop, lambda: pair.one.authorize())
+    assert "    later ERROR" in ["    " + line.strip() for line in spans.tree()]
+
+
+@needs_3
+def test_ignored_events_and_eventless_transitions(engine: Engine, spans: Spans) -> None:
+    """What was ignored is told on its span; transitions that follow in a step have their own."""
+    from statemachine import StateChart  # noqa: PLC0415
+
+    class Door(StateChart):  # type: ignore[type-arg]
+        shut = State(initial=True)
+        ajar = State()
+        opened = State()
+        push = shut.to(ajar)
+        close = opened.to(shut)
+        ajar.to(opened)
+
+    class House(Orchestrator):
+        door: Door
+
+    house = House(engine.machine(Door)())
+    otel.instrument(house, spans.provider)
+    engine.run(lambda: house.door.close())
+    engine.run(lambda: house.door.push())
+    assert spans.tree() == [
+        "door.close",
+        "  door.close [ignored]",
+        "door.push",
+        "  door.push",
+        "    door: ajar → opened",
+    ]
+
+
+def test_what_is_not_known_any_more(
+    engine: Engine, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cascade that is longer than what is kept, the rest stands below a span of its own."""
+    monkeypatch.setattr(otel, "_KEPT", 2)
+    shop = shop_of(engine, fails=False)
+    otel.instrument(shop, spans.provider)
+    engine.run(lambda: shop.order.process())
+    assert "payment.capture" in [line.strip() for line in spans.tree()]
+
+
+def test_a_failure_of_the_exporter_disturbs_no_machine(
+    engine: Engine, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What OpenTelemetry raises is a failure of the cascade."""
+    shop = shop_of(engine, fails=False)
+    otel.instrument(shop, spans.provider)
+
+    def broken(*_args: Any, **_kwargs: Any) -> Any:
+        raise OSError
+
+    monkeypatch.setattr(type(spans.provider.get_tracer("any")), "start_span", broken)
+    error = engine.raises(ReactionErrors, lambda: shop.order.process())
+    assert {failure.reaction for failure in error.failures} == {"hear"}
+    assert repr(shop) == "Shop(order=processing, payment=captured, fails=False)"
