@@ -12,6 +12,12 @@ A field may also hold a fleet of machines, or another orchestrator.
     records         what happened, as frozen values
     topics          the names under which it is published
     exceptions      what can go wrong, with the fix
+
+Instruments, imported from their modules, that read records and the wiring:
+
+    traces          what happened, and why
+    diagrams        the whole orchestration, drawn
+    logs, otel      the standard logging, and OpenTelemetry
 """
 
 from __future__ import annotations
