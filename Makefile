@@ -16,10 +16,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install -qq --group dev --editable .
 	touch $@
 
-demo:  ## run the shop of the README, with what a user installs
+demo:  ## run the shop and the lights of the examples, with what a user installs
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/python -m pip install -qq .
 	.venv-demo/bin/python examples/shop.py
+	.venv-demo/bin/python examples/lights.py --live 4
 
 test: $(READY)  ## run the tests
 	$(BIN)/pytest

@@ -7,7 +7,6 @@ them will do. `SystemClock` is the real time; a `VirtualClock` stands still unti
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import os
 import sys
@@ -16,10 +15,10 @@ import time
 from contextvars import Context
 from datetime import timedelta
 from inspect import isawaitable
-from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakSet
 
+from statemachines_orchestrator._agenda import Agenda
 from statemachines_orchestrator.exceptions import ClockIsAdvancingError, DurationError
 
 if sys.version_info < (3, 11):  # pragma: no cover - the other branch runs on newer Pythons
@@ -67,103 +66,6 @@ class Clock(Protocol):
         ...
 
 
-class _Entry:
-    """One call that is due at some time; the handle of it."""
-
-    __slots__ = ("agenda", "function", "order", "when")
-
-    def __init__(
-        self, agenda: _Agenda, when: float, order: int, function: Callable[[], Any]
-    ) -> None:
-        self.agenda = agenda
-        self.when = when
-        self.order = order
-        self.function: Callable[[], Any] | None = function
-
-    def __lt__(self, other: _Entry) -> bool:
-        return (self.when, self.order) < (other.when, other.order)
-
-    def cancel(self) -> None:
-        """Take the call back."""
-        self.agenda.cancel(self)
-
-
-class _Agenda:
-    """What is due when: in order of time, ties in order of scheduling.
-
-    A heap. Entries that were cancelled are swept out as soon as they are more than the others,
-    so that scheduling and cancelling are logarithmic on average, and nothing stays behind.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Condition(threading.RLock())
-        self.heap: list[_Entry] = []
-        self.cancelled = 0
-        self.busy = False
-        self.next_order = count().__next__
-
-    def __len__(self) -> int:
-        return len(self.heap) - self.cancelled
-
-    def add(self, when: float, function: Callable[[], Any]) -> _Entry:
-        """Schedule a call; wake who waits, if it is the next one."""
-        with self.lock:
-            entry = _Entry(self, when, self.next_order(), function)
-            self.busy = True  # the collector may run meanwhile, and cancel what nobody holds
-            heapq.heappush(self.heap, entry)
-            self.busy = False
-            if self.heap[0] is entry:
-                self.lock.notify()
-        return entry
-
-    def cancel(self, entry: _Entry) -> None:
-        """Take a call back."""
-        with self.lock:
-            if entry.function is None:
-                return
-            entry.function = None
-            self.cancelled += 1
-            if 2 * self.cancelled > len(self.heap) and not self.busy:
-                self.heap = [one for one in self.heap if one.function is not None]
-                heapq.heapify(self.heap)
-                self.cancelled = 0
-            self.lock.notify()
-
-    def forget(self) -> None:
-        """Take everything back; whoever holds the lock is gone."""
-        self.lock = threading.Condition(threading.RLock())
-        for entry in self.heap:
-            entry.function = None
-        self.heap.clear()
-        self.cancelled = 0
-        self.busy = False
-
-    def due(self) -> float | None:
-        """Return when the next call is due."""
-        with self.lock:
-            self.busy = True
-            while self.heap and self.heap[0].function is None:
-                heapq.heappop(self.heap)
-                self.cancelled -= 1
-            self.busy = False
-            return self.heap[0].when if self.heap else None
-
-    def take(self, until: float) -> tuple[float, Callable[[], Any]] | None:
-        """Take out the next call, if it is due until then."""
-        with self.lock:
-            when = self.due()
-            if when is None or when > until:
-                return None
-            self.busy = True
-            entry = heapq.heappop(self.heap)
-            self.busy = False
-            function, entry.function = entry.function, None
-            if function is None:  # cancelled while it was taken
-                self.cancelled -= 1
-                return self.take(until)
-            return when, function
-
-
 class _Done:
     """What a sync call returns that may be awaited, and need not be."""
 
@@ -179,7 +81,7 @@ class VirtualClock:
     """
 
     def __init__(self) -> None:
-        self._agenda = _Agenda()
+        self._agenda = Agenda()
         self._now = 0.0
         self._advances = False
         self._left: Awaitable[Any] | None = None
@@ -307,7 +209,7 @@ class SystemClock:
     """
 
     def __init__(self) -> None:
-        self._agenda = _Agenda()
+        self._agenda = Agenda()
         self._thread: threading.Thread | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
         _system_clocks.add(self)
@@ -390,7 +292,7 @@ class _OnLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.agenda = _Agenda()
+        self.agenda = Agenda()
         self.timer: asyncio.TimerHandle | None = None
         self.timed_at: float | None = None
         self.tasks: set[asyncio.Task[None]] = set()

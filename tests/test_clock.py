@@ -18,6 +18,7 @@ from statemachines_orchestrator import (
     DurationError,
     SystemClock,
     VirtualClock,
+    _agenda,
 )
 from statemachines_orchestrator import clock as clocks
 
@@ -264,7 +265,7 @@ def test_cancelled_calls_leave_no_residue_and_cost_is_logarithmic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cancelled entries are at most half; scheduling and cancelling compare log n times."""
-    entry: Any = vars(clocks)["_Entry"]
+    entry: Any = vars(_agenda)["Entry"]
     compare = entry.__lt__
     count = [0]
 
@@ -288,7 +289,7 @@ def test_cancelled_calls_leave_no_residue_and_cost_is_logarithmic(
 
 def test_a_call_that_is_cancelled_while_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The garbage collector may take a call back at any time, also while it is being taken."""
-    entry: Any = vars(clocks)["_Entry"]
+    entry: Any = vars(_agenda)["Entry"]
     compare = entry.__lt__
     clock: Any = VirtualClock()
     log: list[str] = []

@@ -23,6 +23,7 @@ FLOORS = [
     "exceptions",
     "_notes",
     "topics",
+    "_agenda",
     "clock",
     "_bus",
     "_host",
