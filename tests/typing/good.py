@@ -6,6 +6,7 @@ mypy and pyright check it strictly; `tests/test_typing.py` runs mypy.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, KeysView, Mapping
 from datetime import timedelta
@@ -20,10 +21,12 @@ from statemachines_orchestrator import (
     Orchestrator,
     ReactionErrors,
     Record,
+    Sent,
     SystemClock,
     VirtualClock,
     Wire,
     at_least,
+    clock_of,
     domain_signal,
     every,
     none,
@@ -38,7 +41,12 @@ from statemachines_orchestrator import (
     when,
     wiring,
 )
+from statemachines_orchestrator.clock import Clock
+from statemachines_orchestrator.diagrams import diagram
+from statemachines_orchestrator.logs import log_records
+from statemachines_orchestrator.otel import instrument
 from statemachines_orchestrator.signals import DomainSignal
+from statemachines_orchestrator.traces import Trace, tracing
 
 if sys.version_info >= (3, 11):
     from typing import assert_type
@@ -479,3 +487,22 @@ assert_type(clock.now(), float)
 async def wait_for_time() -> None:
     """Let time pass, and await what comes due."""
     await clock.advance(5)
+
+
+# Insight
+assert_type(use_clock(patient, VirtualClock()), VirtualClock)
+assert_type(clock_of(patient), Clock)
+with tracing(shop, last=1000) as trace:
+    assert_type(trace, Trace)
+assert_type(trace[0], Record)
+assert_type(trace[1:], Trace)
+assert_type(trace.filter(Sent, machine="order", cond=lambda record: record.cause), Trace)
+assert_type(trace.cause(trace[0]), Record | None)
+assert_type(trace.story(trace[0]), Trace)
+assert_type(trace.tree(), str)
+assert_type(Trace.from_jsonl(trace.to_jsonl()), Trace)
+assert_type(diagram(Shop), str)
+assert_type(diagram(shop, "svg", traces=[trace]), str)
+assert_type(diagram(shop, "png"), bytes)
+assert_type(log_records(shop, logging.DEBUG), Callable[[], None])
+assert_type(instrument(shop), Callable[[], None])

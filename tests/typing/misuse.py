@@ -27,6 +27,9 @@ from statemachines_orchestrator import (
     when,
     wiring,
 )
+from statemachines_orchestrator.diagrams import diagram
+from statemachines_orchestrator.logs import log_records
+from statemachines_orchestrator.traces import tracing
 
 
 class Order(StateMachine):
@@ -267,3 +270,14 @@ class Timed(Orchestrator, clock=3):  # type: ignore[arg-type]
     """A clock that is no factory."""
 
     order: Order
+
+
+# Insight
+tracing(Order())  # type: ignore[arg-type]
+tracing(shop, 1000)  # type: ignore[call-arg]
+with tracing(shop) as trace:
+    trace.append(3)  # type: ignore[attr-defined]
+    trace.filter("order")  # type: ignore[arg-type]
+diagram(Order)  # type: ignore[arg-type]
+diagram(shop, "svg", trace)  # type: ignore[call-overload]
+log_records(Shop)  # type: ignore[arg-type]
