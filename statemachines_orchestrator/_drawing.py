@@ -23,7 +23,8 @@ class Node:
 
     id: str
     kind: str
-    """`state`, `initial`, `final`, `event`, `reaction`, `join`, `timer`, `open`, `signal`."""
+    """`state`, `initial`, `final`, `history`, `event`; `reaction`, `call`, `join`, `timer`, `open`,
+    `signal`."""
     label: str
     is_active: bool = False
 
@@ -127,8 +128,7 @@ class _Layout:
                 kind = "parallel" if state.is_parallel else "compound"
                 boxes.append(Box(own, kind, label, tuple(below[0]), tuple(below[1]), bool(count)))
             else:
-                kind = "initial" if state.is_initial else "final" if state.is_final else "state"
-                nodes.append(Node(own, kind, label, bool(count)))
+                nodes.append(Node(own, _kind_of(state), label, bool(count)))
             for way in ("enter", "exit"):
                 self.ends.setdefault(f"{way}:{machine.path}.{state.id}", []).append(own)
         return nodes, boxes
@@ -176,6 +176,11 @@ class _Layout:
         )
 
 
+def _kind_of(state: StateBox) -> str:
+    kinds = {"history": state.is_history, "initial": state.is_initial, "final": state.is_final}
+    return next((kind for kind, is_one in kinds.items() if is_one), "state")
+
+
 def _wrapped(text: str) -> str:
     """Return what a join asks for in several lines, if it is long."""
     if len(text) <= _LONGEST:
@@ -189,6 +194,7 @@ _SHAPES = {
     "state": ("(", ")"),
     "initial": ("([", "])"),
     "final": ("[[", "]]"),
+    "history": ("((", "))"),
     "event": ("{{", "}}"),
     "reaction": ("[", "]"),
     "call": ("[", "]"),
@@ -267,6 +273,7 @@ _DOT_SHAPES = {
     "state": 'shape=box, style="rounded,filled", fillcolor=white',
     "initial": 'shape=box, style="rounded,filled", fillcolor=white, penwidth=2',
     "final": 'shape=box, style="rounded,filled", fillcolor=white, peripheries=2',
+    "history": "shape=circle, style=filled, fillcolor=white",
     "event": 'shape=hexagon, style=filled, fillcolor="#e3f0ff", height=0.3, margin="0.05,0.02"',
     "reaction": 'shape=box, style=filled, fillcolor="#fff3c4"',
     "call": 'shape=box, style=filled, fillcolor="#e8e8e8"',

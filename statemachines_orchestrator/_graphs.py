@@ -39,6 +39,7 @@ class StateBox:
     is_initial: bool
     is_final: bool
     is_parallel: bool
+    is_history: bool
     inside: tuple[StateBox, ...]
     """The states in it, of a compound one."""
 
@@ -160,18 +161,32 @@ def _state(state: Any) -> StateBox:
         is_initial=bool(state.initial),
         is_final=bool(state.final),
         is_parallel=bool(getattr(state, "parallel", False)),
-        inside=tuple(_state(one) for one in getattr(state, "states", ())),
+        is_history=bool(getattr(state, "is_history", False)),
+        inside=tuple(map(_state, _inside(state))),
     )
+
+
+def _inside(state: Any) -> list[Any]:
+    """Return the states in a compound one, with those that stand for what it was in before."""
+    return [*getattr(state, "states", ()), *getattr(state, "history", ())]
+
+
+def _all_states(states: Iterable[Any]) -> Iterator[Any]:
+    for state in states:
+        yield state
+        yield from _all_states(_inside(state))
 
 
 def _steps(kind: Any) -> Iterator[Step]:
     """Yield transitions: those of one event to one state as one; of several events, each."""
     found: dict[tuple[str, str], dict[str, None]] = {}
-    for state in walk_states(kind.states):
+    for state in _all_states(kind.states):
         for transition in state.transitions:
-            target = getattr(transition.target, "id", state.id)
-            for event in _events(transition):
-                found.setdefault((event, target), {})[state.id] = None
+            ends = getattr(transition, "targets", None) or [transition.target]
+            for end in ends:
+                target = getattr(end, "id", state.id)
+                for event in _events(transition):
+                    found.setdefault((event, target), {})[state.id] = None
     for (event, target), sources in found.items():
         yield Step(tuple(sources), target, event)
 

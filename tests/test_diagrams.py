@@ -435,13 +435,15 @@ def test_what_members_of_fleets_send_is_counted() -> None:
 @needs_3
 def test_compound_and_parallel_states() -> None:
     """They are boxes in the box of their machine."""
-    from statemachine import StateChart  # noqa: PLC0415
+    from statemachine import HistoryState, StateChart  # noqa: PLC0415
 
     class Editor(StateChart):  # type: ignore[type-arg]
         class editing(State.Compound, initial=True):  # noqa: N801
             draft = State(initial=True)
             review = State()
+            before = HistoryState()
             submit = draft.to(review)
+            before.to(draft)
 
         class watching(State.Parallel):  # noqa: N801
             class left(State.Compound):  # noqa: N801
@@ -457,6 +459,7 @@ def test_compound_and_parallel_states() -> None:
         closed = State(final=True)
         watch = editing.to(watching)
         close = editing.to(closed)
+        back = watching.to(editing.before)
 
     class Office(Orchestrator):
         editor: Editor
@@ -472,7 +475,10 @@ def test_compound_and_parallel_states() -> None:
     assert dot.count("subgraph cluster_") == 6
     assert "ltail=cluster_m0s0" in dot
     assert "rounded,dashed" in dot
-    assert "(**draft**, review)" in diagram(office, "md")
+    assert "(**draft**, review, before)" in diagram(office, "md")
+    history = re.search(r'(\w+)\(\("Before"\)\)', text)
+    assert history is not None
+    assert f'-->|"back"| {history[1]}\n' in text
 
 
 def test_the_tables() -> None:
