@@ -31,6 +31,8 @@ What is meant is named as module:Class, or module:name of an instance; the curre
 path. A trace is a file that Trace.to_jsonl() has written.
 """
 
+TRACE_FORMATS = ("tree", "mermaid", "jsonl")
+
 
 class _Refused(Exception):  # noqa: N818 - it is told, and never seen
     """What was asked for cannot be done: one line that says so, and the fix."""
@@ -77,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument(
         "file", metavar="FILE", help="what Trace.to_jsonl() has written; - for stdin"
     )
-    trace.add_argument("--format", choices=("tree", "mermaid", "jsonl"), default="tree")
+    trace.add_argument(
+        "--format", choices=TRACE_FORMATS, help="tree, or what the name of the file says"
+    )
     trace.set_defaults(run=_trace)
     for command in (draw, table, trace):
         command.add_argument("-o", "--output", metavar="FILE", help="write to a file")
@@ -85,10 +89,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _draw(given: Any) -> str | bytes:
-    formats = {f".{name}": name for name in FORMATS} | {".mmd": "mermaid"}
-    by_name = formats.get(Path(given.output or "").suffix)
     traces = [_read(file) for file in given.trace] if given.trace else None
-    return diagram(_found(given.target), given.format or by_name or "mermaid", traces=traces)
+    return diagram(_found(given.target), _format(given, FORMATS, "mermaid"), traces=traces)
+
+
+def _format(given: Any, formats: Sequence[str], default: str) -> str:
+    """Return the format that is asked for, or that the name of the file says."""
+    if given.format or not given.output:
+        return str(given.format or default)
+    suffix = Path(given.output).suffix
+    names = {f".{name}": name for name in formats} | {".mmd": "mermaid"}
+    found = (names | {"": default, ".txt": default}).get(suffix)
+    if found is None:
+        message = f"{given.output} says no format. Give --format, or call it {', '.join(names)}"
+        raise _Refused(message)
+    return found
 
 
 def _wiring(given: Any) -> str:
@@ -101,13 +116,14 @@ def _wire(wire: Wire) -> str:
     facts = [f"if {wire.cond}"] if wire.cond is not None else []
     facts += ["if enabled"] if wire.if_enabled else []
     if wire.seconds is not None:
-        facts.append(f"{'every' if wire.repeat else 'after'} {wire.seconds} s")
+        length = wire.seconds if isinstance(wire.seconds, str) else f"{wire.seconds:g} s"
+        facts.append(f"{'every' if wire.repeat else 'after'} {length}")
     told = f" [{', '.join(facts)}]" if facts else ""
     return f"{wire.topic} -> {wire.reaction}{sent}{told}    {wire.where}"
 
 
 def _trace(given: Any) -> str:
-    return format(_read(given.file), given.format)
+    return format(_read(given.file), _format(given, TRACE_FORMATS, "tree"))
 
 
 def _read(file: str) -> Trace:

@@ -362,9 +362,15 @@ def tables(graph: Graph) -> str:
     links = [
         (
             link.name,
-            ", ".join(_counted(link, topic) for topic in link.sources),
             ", ".join(
-                [*(_counted(link, topic) for topic in link.targets), *(["?"] * link.is_open)]
+                _counted(link, topic, told if link.kind == "timeout" else topic)
+                for topic, told in link.sources.items()
+            ),
+            ", ".join(
+                [
+                    *(_counted(link, topic, topic) for topic in link.targets),
+                    *(["?"] * link.is_open),
+                ]
             ),
             link.text,
             link.where,
@@ -386,8 +392,8 @@ def _states_told(machine: MachineBox, states: tuple[StateBox, ...]) -> Iterator[
         yield f"{text} ({inside})" if inside else text
 
 
-def _counted(link: Link, topic: str) -> str:
-    return topic if link.used is None else f"{topic} ({link.used[topic]})"
+def _counted(link: Link, topic: str, told: str) -> str:
+    return told if link.used is None else f"{told} ({link.used[topic]})"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

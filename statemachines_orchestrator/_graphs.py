@@ -15,6 +15,7 @@ from statemachines_orchestrator._engine import callbacks_of
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._reading import Body, read_body
+from statemachines_orchestrator._telling import names_of_path
 from statemachines_orchestrator._wiring import wiring
 from statemachines_orchestrator.reactions import place
 from statemachines_orchestrator.records import Published, Sent, Started
@@ -361,18 +362,6 @@ def _count(links: list[Link], records: list[Record]) -> None:
 
 def _named(record: Record) -> str:
     """Return the names that lead to a machine, or to a reaction or signal with its own."""
-    names = _names(record)
+    names = names_of_path(record)
     name = getattr(record, "name", None)
     return ".".join(names if name is None else [*names, name])
-
-
-def _names(record: Record) -> list[str]:
-    """Return the names of a record's path, without the keys of fleets."""
-    keys = list(record.keys)
-    names: list[str] = []
-    for part in record.path:
-        if keys and names and part == keys[0]:
-            keys.pop(0)
-        else:
-            names.append(str(part))
-    return names

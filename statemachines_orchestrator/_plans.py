@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "condition_of", "plans_of", "resolved_topic"]
 
 
+_OF_EVENTS = frozenset(("event", "source", "target", "transition"))
+"""What a reaction may ask for that comes of an event."""
+
+
 @attrs.frozen
 class Plan:
     """A reaction of one class, ready to be subscribed."""
@@ -139,7 +143,9 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
             f'Write the topic of the machine as a string: "cond.{reaction.cond}"',
         )
     join = _join(topics, reaction) if reaction.kind == "when" else None
-    timeout = _timeout(cls, topics, reaction) if reaction.kind == "timeout" else None
+    timeout = None
+    if reaction.kind == "timeout":
+        timeout = _timeout(cls, topics, reaction, function)
     route = None
     if isinstance(function, Route):
         route = _route(topics, function)
@@ -164,9 +170,15 @@ def _plan(cls: type, topics: Topics, name: str, function: Any, reaction: Reactio
     )
 
 
-def _timeout(cls: type, topics: Topics, reaction: Reaction) -> TimeoutPlan:
+def _timeout(cls: type, topics: Topics, reaction: Reaction, function: Any) -> TimeoutPlan:
     """Resolve the states of a timeout, and what gives its length."""
     states = [topics.state(path, reaction.where) for path in reaction.written()]
+    asked: Any = {} if isinstance(function, Route) else inspect.signature(function).parameters
+    for name, parameter in asked.items():
+        if name in _OF_EVENTS and parameter.default is parameter.empty:
+            problem = f"a timeout comes of no event, and has no {name!r} to give"
+            fix = "There are record, machine, state, model and key; or give it a default"
+            raise NotAReactionError(reaction.where, problem, fix)
     seconds: Any = reaction.seconds
     if isinstance(seconds, str):
         seconds = asker_of(cls, reaction, "seconds", seconds)

@@ -22,7 +22,14 @@ from statemachines_orchestrator.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["machine_of_record", "moved", "named", "place_in_words", "told_in_a_line"]
+__all__ = [
+    "machine_of_record",
+    "moved",
+    "named",
+    "names_of_path",
+    "place_in_words",
+    "told_in_a_line",
+]
 
 
 def place_in_words(record: Record) -> str:
@@ -35,6 +42,18 @@ def place_in_words(record: Record) -> str:
         else:
             words += f".{part}" if words else f"{part}"
     return words
+
+
+def names_of_path(record: Record) -> list[str]:
+    """Return the names of a record's path, without the keys of fleets."""
+    keys = list(record.keys)
+    names: list[str] = []
+    for part in record.path:
+        if keys and names and part == keys[0]:
+            keys.pop(0)
+        else:
+            names.append(str(part))
+    return names
 
 
 def machine_of_record(record: Record) -> str | None:
@@ -77,8 +96,14 @@ _TOLD: dict[type[Record], Callable[[Any], str]] = {
     Failed: lambda record: f"{named(record)} FAILED: {shown(record.exception)}",
     Abandoned: lambda record: f"{named(record)} ABANDONED",
     Elapsed: lambda record: f"{record.topic} elapsed, at {record.due}",
-    Settled: lambda record: f"settled: {record.reactions} turns, {record.failures} failures",
+    Settled: lambda record: (
+        f"settled: {_count(record.reactions, 'turn')}, {_count(record.failures, 'failure')}"
+    ),
 }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def named(record: Record) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from statemachines_orchestrator._telling import told_in_a_line
-from statemachines_orchestrator.records import Settled
+from statemachines_orchestrator.records import Elapsed, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,11 @@ def tree(records: Sequence[Record]) -> str:
 
 
 def _root_of(record: Record | None, known: dict[int | None, Record]) -> Record | None:
-    """Return the call from outside, or what else stands at the beginning, that led to a record."""
-    while record is not None and (parent := known.get(record.cause)) is not None:
+    """Return the call from outside, or the timer, that led to a record."""
+    while record is not None and not isinstance(record, Elapsed):
+        parent = known.get(record.cause)
+        if parent is None:
+            break
         record = parent
     return record
 

@@ -105,8 +105,8 @@ class VirtualClock:
         """The time at which the next call is due, `None` if none is."""
         return self._agenda.due()
 
-    def advance(self, seconds: float) -> Awaitable[None]:
-        """Let time pass, and run everything that comes due.
+    def advance(self, seconds: float | timedelta) -> Awaitable[None]:
+        """Let time pass, so many seconds or a `timedelta`, and run everything that comes due.
 
         In order of deadline, ties in order of scheduling, each at its own time, what they schedule
         within the span included. Where something async comes due in a running event loop, what
@@ -117,8 +117,7 @@ class VirtualClock:
         due with the next one. Raises `DurationError` for a span that is no length of time, and
         `ClockIsAdvancingError` if called by what came due, or while another task advances it.
         """
-        check_duration("VirtualClock.advance", seconds)
-        return self._run(self._now + seconds)
+        return self._run(self._now + check_duration("VirtualClock.advance", seconds))
 
     def advance_to_next(self) -> Awaitable[None]:
         """Let time pass until the next deadline, and run what is due then; `advance` tells how.
@@ -145,11 +144,11 @@ class VirtualClock:
         finally:
             self._advances = False
         if self._left is not None:
-            return self._go_on(until)
+            return self._advance_and_await(until)
         self._end(until)
         return _Done()
 
-    async def _go_on(self, until: float) -> None:
+    async def _advance_and_await(self, until: float) -> None:
         """Await what came due, and everything that comes after it."""
         if self._advances:
             raise ClockIsAdvancingError(self._now)

@@ -2,7 +2,7 @@
 
 print(diagram(Shop))                   # a Mermaid flowchart, for a README
 print(diagram(shop, "dot"))            # Graphviz, with the active states
-diagram(shop, "svg", traces=[trace])   # with how often each wire was used
+    diagram(shop, "svg", traces=trace)     # with how often each wire was used
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from statemachines_orchestrator._drawing import dot, mermaid, tables
 from statemachines_orchestrator._graphs import graph_of
 from statemachines_orchestrator.exceptions import DeclarationError
 from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from statemachines_orchestrator.traces import Trace
 
 __all__ = ["FORMATS", "diagram"]
 
@@ -33,39 +32,39 @@ def diagram(
     orchestrator: Orchestrator | type[Orchestrator],
     format: Literal["mermaid", "dot", "md", "svg"] = ...,
     *,
-    traces: Iterable[Trace] | None = ...,
+    traces: Trace | Iterable[Trace] | None = ...,
 ) -> str: ...
 @overload
 def diagram(
     orchestrator: Orchestrator | type[Orchestrator],
     format: Literal["png"],
     *,
-    traces: Iterable[Trace] | None = ...,
+    traces: Trace | Iterable[Trace] | None = ...,
 ) -> bytes: ...
 @overload
 def diagram(
     orchestrator: Orchestrator | type[Orchestrator],
     format: str,
     *,
-    traces: Iterable[Trace] | None = ...,
+    traces: Trace | Iterable[Trace] | None = ...,
 ) -> str | bytes: ...
 def diagram(
     orchestrator: Orchestrator | type[Orchestrator],
     format: str = "mermaid",  # noqa: A002 - the word of the host and of the field
     *,
-    traces: Iterable[Trace] | None = None,
+    traces: Trace | Iterable[Trace] | None = None,
 ) -> str | bytes:
     """Draw an orchestrator: every machine, and what leads from one to the other.
 
-    Of an instance, the active states stand out. With `traces`, arrows between machines tell how
-    often they were used, and those that never were are dashed.
+    Of an instance, the active states stand out. With `traces`, one or several, arrows between
+    machines tell how often they were used, and those that never were are dashed.
 
     What a route sends is declared. What methods and callbacks send is read from their source; where
     something in it cannot be followed, an arrow leads to a question mark.
 
     `format` is `"mermaid"` (a flowchart), `"dot"` (Graphviz) or `"md"` (tables), which are text;
     `"svg"`, text, and `"png"`, bytes, need the extra `diagrams` and Graphviz itself.
-    Raises `DeclarationError` for what is no orchestrator, for an unknown format, and where
+    Raises `DeclarationError` for what is no orchestrator or no trace, an unknown format, and where
     Graphviz is not installed.
     """
     where = "diagram()"
@@ -77,7 +76,13 @@ def diagram(
     if format not in FORMATS:
         problem = f"{format!r} is no format"
         raise DeclarationError(where, problem, f"There are {', '.join(FORMATS)}")
-    records = None if traces is None else chain.from_iterable(traces)
+    many: Any = [traces] if isinstance(traces, Trace) else traces
+    if many is not None:
+        many = list(many)
+        if not all(isinstance(one, Trace) for one in many):
+            problem, fix = f"traces={traces!r} are no traces", "Give it what tracing() gives"
+            raise DeclarationError(where, problem, fix)
+    records = None if many is None else chain.from_iterable(many)
     graph = graph_of(cls, None if given is cls else given, records)
     if format in _TEXTS:
         return _TEXTS[format](graph)

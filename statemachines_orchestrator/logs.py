@@ -28,8 +28,10 @@ def log_records(orchestrator: Orchestrator, level: int = logging.INFO) -> Callab
 
     To the logger `statemachines_orchestrator`, at `level`; `Failed` at error level, with the
     exception, and `Abandoned` at warning level. A line is that of `Trace.tree`. Each log record has
-    the fields `kind`, `seq`, `cause`, `machine`, `event`, `source` and `target`, `None` where it
-    tells of none: `logging.Formatter("%(kind)s %(machine)s %(message)s")`.
+    the fields `kind`, `seq`, `cause`, `machine`, `event`, `source`, `target`, `reaction` and
+    `topic`, `None` where it tells of none. What a clock tells of a failure for which there is no
+    caller goes to the same logger without them, so give a formatter defaults:
+    `logging.Formatter("%(kind)s %(machine)s %(message)s", defaults={"kind": "-", "machine": "-"})`.
     What a handler raises is a failure of the cascade, as that of any observer.
     Raises `DeclarationError` for what is no orchestrator.
     """
@@ -55,6 +57,8 @@ def _fields(record: Record) -> dict[str, Any]:
         "cause": record.cause,
         "machine": machine_of_record(record),
         "event": None if event is None else str(event),
+        "reaction": getattr(record, "name", None),
+        "topic": getattr(record, "topic", None),
     }
     for name in ("source", "target"):
         state = getattr(record, name, None)

@@ -40,6 +40,7 @@ else:  # pragma: no cover - the other branch runs on newer Pythons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+    from datetime import timedelta
 
     from statemachine import Event
     from statemachine.transition_list import TransitionList
@@ -177,9 +178,11 @@ class Orchestrator:
     @overload
     def post(self, topic: Sendable, /, *args: Any, delay: None = None, **kwargs: Any) -> None: ...
     @overload
-    def post(self, topic: Sendable, /, *args: Any, delay: float, **kwargs: Any) -> Delay: ...
     def post(
-        self, topic: Sendable, /, *args: Any, delay: float | None = None, **kwargs: Any
+        self, topic: Sendable, /, *args: Any, delay: float | timedelta, **kwargs: Any
+    ) -> Delay: ...
+    def post(
+        self, topic: Sendable, /, *args: Any, delay: float | timedelta | None = None, **kwargs: Any
     ) -> Delay | None:
         """Put an event at the end of the cascade's queue: it is sent when its turn comes.
 
@@ -189,9 +192,10 @@ class Orchestrator:
         An event that is refused is a failure of the cascade (`ReactionErrors`).
         A signal of the domain is published, not posted.
 
-        With `delay`, in seconds, it is posted so much later, by the clock of the orchestrator, as
-        an outermost call of its own. Then this returns at once, also outside of a cascade, what
-        has `cancel()` and `due`; a failure is announced under `failed:` and told by the clock.
+        With `delay`, in seconds or a `timedelta`, it is posted so much later, by the clock of the
+        orchestrator, as an outermost call of its own. Then this returns at once, also outside of a
+        cascade, what has `cancel()` and `due`; a failure is announced under `failed:` and told by
+        the clock.
 
         Raises `UnknownTopicError` if `topic` is no event of the orchestrator, `DurationError` if
         `delay` is no length of time, and `AsyncReactionError` outside of a cascade for an async

@@ -12,8 +12,16 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from opentelemetry import context, trace
-from opentelemetry.trace import Status, StatusCode
+
+try:
+    from opentelemetry import context, trace
+    from opentelemetry.trace import Link, Status, StatusCode
+except ImportError as error:
+    message = (
+        "statemachines_orchestrator.otel needs the API of OpenTelemetry. Install the extra: "
+        "statemachines-orchestrator[otel]; and opentelemetry-sdk, to export spans"
+    )
+    raise ImportError(message) from error
 
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._telling import machine_of_record, named, told_in_a_line
@@ -54,6 +62,7 @@ def instrument(
     where the call is made, and it ends when the cascade has come to rest. Below it stand, each
     below its cause, a span for each transition, from the sending of the event on, and for each
     reaction, from its start to its end. What failed is recorded as an exception.
+    The span of a timer has a link to that of what set it.
     An event that nothing came of, since it was refused, has no span.
 
     `tracer_provider` is by default the global one. Attributes, where there is something to tell:
@@ -148,9 +157,14 @@ class _Spans:
         record = event.record
         if event.caller is not None and event.root is None:
             told = record.topic if isinstance(record, Elapsed) else _event_of(record)
+            led = self.known.get(record.cause)
             event.root = _Cascade(
                 self.tracer.start_span(
-                    told, context=event.caller, start_time=event.at, attributes=_facts(record)
+                    told,
+                    context=event.caller,
+                    start_time=event.at,
+                    attributes=_facts(record),
+                    links=[] if led is None else [Link(led[0].get_span_context())],
                 )
             )
         if isinstance(record, Elapsed):
@@ -187,6 +201,8 @@ class _Spans:
         step.set_attributes(_facts(record))
         if isinstance(record, Ignored):
             step.add_event("ignored", timestamp=now)
+        else:
+            step.update_name(told_in_a_line(record))
         step.end(now)
         _remember(self.known, record.seq, (step, cascade))
         event = self.events.get(record.cause or 0)

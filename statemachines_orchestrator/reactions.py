@@ -19,7 +19,7 @@ from statemachine import Event, State
 from statemachines_orchestrator._binding import HOST_NAMES
 from statemachines_orchestrator._engine import machine_of
 from statemachines_orchestrator.clock import span_of
-from statemachines_orchestrator.exceptions import DurationError, NotAReactionError
+from statemachines_orchestrator.exceptions import NotAReactionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -362,7 +362,8 @@ def timeout(
     `cond` is asked then. `record` is an `Elapsed`; `machine`, `state`, `model` and `key` may be
     asked for. Nobody waits for it: a failure is announced under `failed:`, and told by the clock.
 
-    Raises as `on` does, and `DurationError` if the time is none.
+    Raises as `on` does, and `DurationError` if the time is none; when the class is defined also
+    `NotAReactionError`, for a method that must have what only an event has, `event` or `source`.
     """
     called_at = _caller(2)
     spelled = [one for one in (seconds, minutes) if one is not None]
@@ -376,7 +377,8 @@ def timeout(
         return subscriber.lasting(span_of(called_at, seconds), repeat)
     given: Any = minutes
     if isinstance(given, timedelta):
-        raise DurationError(called_at, repr(minutes))
+        problem = f"minutes={given!r} is no number"
+        raise NotAReactionError(called_at, problem, "Give the timedelta to seconds=")
     return subscriber.lasting(span_of(called_at, 60 * span_of(called_at, minutes)), repeat)
 
 

@@ -166,6 +166,9 @@ class Topics:
             name = self._published(topic, rest, where)
         else:
             problem = f"{kind!r} is no kind of topic"
+            if kind == "timeout":
+                problem += "; observers hear of a timeout as elapsed: with the name of its reaction"
+                raise UnknownTopicError(where, topic, problem, (), f"elapsed:{ANY}")
             topics = [f"{known}:{rest}" for known in (*STATE_KINDS, *OBSERVED_KINDS)]
             raise unknown(where, topic, problem, topics, topic)
         return f"{kind}:{name}"

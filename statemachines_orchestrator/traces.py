@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, overload
 
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._portable import Repr, facts_of, read_lines, written_lines
 from statemachines_orchestrator._sequences import sequence_diagram
-from statemachines_orchestrator._telling import machine_of_record
+from statemachines_orchestrator._telling import machine_of_record, names_of_path
 from statemachines_orchestrator._trees import tree
-from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.exceptions import DeclarationError, UnreadableTraceError
 from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.records import Record
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 __all__ = ["Repr", "Trace", "tracing"]
+
+_FILTER = "Trace.filter()"
 
 
 class Trace(Sequence[Record]):
@@ -148,26 +151,45 @@ class Trace(Sequence[Record]):
     ) -> Trace:
         """Return the records of some kinds, of one machine, for which `cond` holds; all of it.
 
-        `machine` is the name as `tree` tells it: `order`, `desk.order`, `items['a']`,
-        or that of its field alone. Without kinds those of every kind are meant.
+        `machine` is the name as `tree` tells it, `order`, `desk.order`, `items['a']`; that of
+        topics, `items`; or that of its field alone. Without kinds those of every kind are meant.
+        Raises `DeclarationError`, with the nearest, for a machine that is none of the trace's.
         """
+        for kind in kinds:
+            given: Any = kind
+            if not (isinstance(given, type) and issubclass(given, Record)):
+                problem, fix = f"{kind!r} is no kind of record", "Give it a class: Transitioned"
+                raise DeclarationError(_FILTER, problem, fix)
+        if machine is not None:
+            self._check_machine(machine)
+        return Trace(
+            (
+                record
+                for record in self._ordered()
+                if (not kinds or isinstance(record, kinds))
+                and (machine is None or machine in _names_of(record))
+                and (cond is None or cond(record))
+            ),
+            self.participants,
+        )
 
-        def is_wanted(record: Record) -> bool:
-            names = (machine_of_record(record), getattr(record, "machine_name", None))
-            return (
-                (not kinds or isinstance(record, kinds))
-                and (machine is None or machine in names)
-                and (cond is None or bool(cond(record)))
-            )
-
-        return Trace(filter(is_wanted, self._ordered()), self.participants)
+    def _check_machine(self, machine: str) -> None:
+        known = dict.fromkeys(self.participants)
+        for record in self._ordered():
+            known.update(dict.fromkeys(_names_of(record)))
+        if machine not in known:
+            nearest = get_close_matches(str(machine), known, 1)
+            fix = f"Did you mean {nearest[0]!r}?" if nearest else f"There are {', '.join(known)}"
+            problem = f"no machine of the trace is called {machine!r}"
+            raise DeclarationError(_FILTER, problem, fix)
 
     # As text ------------------------------------------------------------------------------
 
     def tree(self) -> str:
         """Return what led to what as text: one line a record, indented below its cause.
 
-        No line is longer than 100 characters. `settled` stands below the call from outside.
+        No line is longer than 100 characters. `settled` stands below the call from outside, or the
+        timer, whose cascade came to rest.
         """
         return tree(self._ordered())
 
@@ -188,11 +210,22 @@ class Trace(Sequence[Record]):
 
         Raises `UnreadableTraceError`, which names the line.
         """
+        given: Any = text
+        if not isinstance(given, str):
+            raise UnreadableTraceError(1, f"{given!r} is no text")
         return cls(*read_lines(text))
 
 
 def _seq(record: Record) -> int:
     return record.seq
+
+
+def _names_of(record: Record) -> list[str]:
+    """Return how the machine of a record may be called, if it is about one."""
+    name = machine_of_record(record)
+    field = getattr(record, "machine_name", None)
+    names = ".".join(names_of_path(record))
+    return [] if name is None else [name, names] if field is None else [name, names, field]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import tracemalloc
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,8 @@ def test_calls_run_in_order_of_deadline_each_at_its_own_time() -> None:
     assert log[5:] == [("e", 9.0)]
     clock.advance_to_next()
     assert clock.now() == 9.0
+    clock.advance(timedelta(minutes=1))
+    assert clock.now() == 69.0
 
 
 def test_what_is_scheduled_within_the_span_runs_too() -> None:

@@ -105,7 +105,7 @@ def test_wiring_prints_what_leads_to_what(run: Callable[..., tuple[int, str, str
     told = (
         "one.flip -> follow -> two.flip [if wanted, if enabled]"
         "    lamps.Pair.follow (lamps.py, line 16)\n"
-        "timeout:one.on -> late [every 3.0 s]    lamps.Pair.late (lamps.py, line 19)\n"
+        "timeout:one.on -> late [every 3 s]    lamps.Pair.late (lamps.py, line 19)\n"
     )
     assert run("wiring", "lamps:Pair") == (0, told, "")
 
@@ -124,7 +124,7 @@ def test_trace_tells_what_happened(
     assert run("trace", "run.jsonl") == (0, trace.tree(), "")
     assert run("trace", "run.jsonl", "--format", "mermaid")[1] == f"{trace:mermaid}"
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    assert run("trace", "-", "--format", "jsonl", "-o", "again.jsonl") == (0, "", "")
+    assert run("trace", "-", "-o", "again.jsonl") == (0, "", "")
     assert (tmp_path / "again.jsonl").read_text("utf-8") == text
     drawn = run("draw", "lamps:Pair", "--trace", "run.jsonl", "--trace", "run.jsonl")[1]
     assert drawn == diagram(lamps.Pair, traces=[trace, trace])
@@ -156,6 +156,13 @@ def test_trace_tells_what_happened(
             (
                 "wiring(): it was given <class 'lamps.Light'>, which is no orchestrator. Give it "
                 "an orchestrator, or its class."
+            ),
+        ),
+        (
+            ("draw", "lamps:Pair", "-o", "pair.pdf"),
+            (
+                "pair.pdf says no format. Give --format, or call it .mermaid, .dot, .md, .svg, "
+                ".png, .mmd"
             ),
         ),
         (("trace", "nowhere"), "[Errno 2] No such file or directory: 'nowhere'"),

@@ -387,6 +387,7 @@ def test_traces_count_how_often_what_was_used() -> None:
     assert "-.->" not in diagram(relay)
     assert "one.flip (3)" in diagram(relay, "md", traces=[first, second])
     assert "style=dashed" in diagram(relay, "dot", traces=[first])
+    assert diagram(relay, traces=first) == diagram(relay, traces=[first])
 
 
 def test_direct_calls_of_callbacks_are_counted() -> None:
@@ -488,7 +489,7 @@ def test_the_tables() -> None:
     assert "| one | Light | off, on, broken | flip, smash |" in text
     assert f"| follow | one.flip | two.flip |  | {where}" in text
     assert "| both | enter:one.on, enter:two.on |  | one.on & two.on |" in text
-    assert "| late | enter:one.broken | two.smash | after 1 s |" in text
+    assert "| late | timeout:one.broken | two.smash | after 1 s |" in text
     assert "every 60 s, if log, if enabled" in diagram(House, "md")
     assert "| by_name | exit:one.on | ? |" in diagram(House, "md")
 
@@ -614,6 +615,7 @@ def test_a_machine_without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (lambda: diagram(Light), "no orchestrator"),  # type: ignore[arg-type]
         (lambda: diagram(None), "no orchestrator"),  # type: ignore[call-overload]
+        (lambda: diagram(Relay, traces=["run.jsonl"]), "are no traces"),  # type: ignore[list-item]
         (lambda: diagram(Relay, "gif"), f"'gif' is no format. There are {', '.join(FORMATS)}"),
     ],
 )

@@ -101,7 +101,7 @@ def test_every_record_is_logged(engine: Engine, caplog: pytest.LogCaptureFixture
         ("INFO", "capture finished"),
         ("INFO", "ship, on enter:payment.captured"),
         ("ERROR", "ship FAILED: ValueError('no paper')"),
-        ("INFO", "settled: 2 turns, 1 failures"),
+        ("INFO", "settled: 2 turns, 1 failure"),
         ("INFO", "save, on settled"),
         ("INFO", "save finished"),
     ]

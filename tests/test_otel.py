@@ -88,14 +88,14 @@ def test_a_cascade_is_a_trace(engine: Engine, spans: Spans) -> None:
     engine.raises(ReactionErrors, lambda: shop.order.process())
     assert spans.tree() == [
         "order.process ERROR",
-        "  order.process",
-        "    payment.authorize",
+        "  order: pending → processing",
+        "    payment: unpaid → authorized",
         "      capture",
-        "        payment.capture",
+        "        payment: authorized → captured",
         "          ship [exception] ERROR",
         "  save",
     ]
-    moved = spans.named("payment.capture")
+    moved = spans.named("payment: authorized → captured")
     assert {key: moved.attributes[f"statemachine.{key}"] for key in ("source", "target")} == {
         "source": "authorized",
         "target": "captured",
@@ -128,10 +128,10 @@ def test_the_parent_is_where_the_caller_is(engine: Engine, spans: Spans) -> None
     tree = [
         "request",
         "  order.process",
-        "    order.process",
-        "      payment.authorize",
+        "    order: pending → processing",
+        "      payment: unpaid → authorized",
         "        capture",
-        "          payment.capture",
+        "          payment: authorized → captured",
         "            ship [signal sold]",
         "    save",
     ]
@@ -147,16 +147,19 @@ def test_timers_posts_and_refusals(engine: Engine, spans: Spans) -> None:
     engine.raises(Exception, lambda: shop.order.ship())
     engine.run(lambda: shop.order.leave())
     engine.run(lambda: shop.order.process())
+    moved = spans.named("order: pending → processing")
     spans.exporter.clear()
 
     async def main() -> None:
         await clock.advance(6)
 
     asyncio.run(main())
+    (link,) = spans.named("timeout:order.processing").links
+    assert link.context.span_id == moved.context.span_id
     assert spans.tree() == [
         "timeout:order.processing",
         "  late",
-        "    order.ship",
+        "    order: processing → shipped",
         "  save",
     ]
 
@@ -187,7 +190,7 @@ def test_what_an_observer_failed_and_what_was_abandoned(engine: Engine, spans: S
     engine.raises(ReactionErrors, lambda: pair.two.authorize())
     assert spans.tree() == [
         "two.authorize ERROR",
-        "  two.authorize",
+        "  two: unpaid → authorized",
         "    odd [exception] ERROR",
     ]
     spans.exporter.clear()
@@ -219,7 +222,7 @@ def test_ignored_events_and_eventless_transitions(engine: Engine, spans: Spans) 
         "door.close",
         "  door.close [ignored]",
         "door.push",
-        "  door.push",
+        "  door: shut → ajar",
         "    door: ajar → opened",
     ]
 
@@ -232,7 +235,7 @@ def test_what_is_not_known_any_more(
     shop = shop_of(engine, fails=False)
     otel.instrument(shop, spans.provider)
     engine.run(lambda: shop.order.process())
-    assert "payment.capture" in [line.strip() for line in spans.tree()]
+    assert "payment: authorized → captured" in [line.strip() for line in spans.tree()]
 
 
 def test_a_failure_of_the_exporter_disturbs_no_machine(

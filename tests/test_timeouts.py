@@ -2377,7 +2377,7 @@ def test_a_copy_begins_its_times_anew(way: str) -> None:
         ({"minutes": 1.7e308}, DurationError, "is no length of time"),
         ({"minutes": "5"}, DurationError, "is no length of time"),
         ({"minutes": True}, DurationError, "is no length of time"),
-        ({"minutes": timedelta(minutes=1)}, DurationError, "is no length of time"),
+        ({"minutes": timedelta(minutes=1)}, NotAReactionError, "Give the timedelta to seconds="),
         ({"seconds": True}, DurationError, "True is no length of time"),
         ({"seconds": [5]}, DurationError, "is no length of time"),
         ({"seconds": 10**400}, DurationError, "is no length of time"),
@@ -2393,6 +2393,29 @@ def test_a_length_of_time_that_is_none(
     assert text in str(caught.value)
     assert "test_timeouts.py, line" in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["event", "source", "target", "transition"])
+def test_a_method_that_must_have_what_only_an_event_has(name: str) -> None:
+    """It is refused when the class is defined: a timeout comes of no event."""
+    names: dict[str, Any] = {"timeout": timeout}
+    with pytest.raises(NotAReactionError, match=f"has no '{name}' to give.*record, machine"):
+        exec(  # noqa: S102 - the name of the parameter is the subject
+            "from statemachines_orchestrator import Orchestrator\n"
+            "from test_timeouts import Order\n"
+            "class Shop(Orchestrator):\n"
+            "    order: Order\n"
+            "    @timeout('order.pending', seconds=1)\n"
+            f"    def late(self, {name}): ...\n",
+            names,
+        )
+
+
+def test_a_timeout_is_no_topic(engine: Engine) -> None:
+    """Observers hear of it by the name of its reaction."""
+    shop = Pair(engine.machine(Order)(), engine.machine(Order)())
+    with pytest.raises(UnknownTopicError, match=r"as elapsed:.*Did you mean 'elapsed:\*'"):
+        shop.bus.signal("timeout:one.pending")
 
 
 def test_a_timeout_without_a_state() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import threading
 from contextlib import suppress
@@ -135,7 +136,7 @@ order.process(by='me')
               ship finished
         capture finished
   order: pending → processing
-  settled: 3 turns, 1 failures
+  settled: 3 turns, 1 failure
     save, on settled
       signal sold(amount=3)
       save finished
@@ -254,6 +255,13 @@ def test_filter(engine: Engine) -> None:
         trace[0].seq
     ]
     assert trace.filter() == trace
+    with pytest.raises(DeclarationError, match=r"called 'paymnt'\. Did you mean 'payment'\?"):
+        trace.filter(machine="paymnt")
+    with pytest.raises(DeclarationError, match=r"called 'x'\. There are order, payment"):
+        trace.filter(machine="x")
+    wrong: Any = "Sent"
+    with pytest.raises(DeclarationError, match="'Sent' is no kind of record"):
+        trace.filter(wrong)
 
 
 def test_records_are_heard_only_while_it_lasts(engine: Engine) -> None:
@@ -326,15 +334,16 @@ def test_fleets_and_orchestrators_below(engine: Engine) -> None:
         "    desk.ring, on lights.flip\n"
         "      signal desk.rang(key='b')\n"
         "      desk.ring finished\n"
-        "  settled: 1 turns, 0 failures\n"
+        "  settled: 1 turn, 0 failures\n"
         "desks[1].lights['a'].flip()\n"
         "  desks[1].lights['a']: off → on\n"
         "    desks[1].ring, on lights.flip\n"
         "      signal desks[1].rang(key='a')\n"
         "      desks[1].ring finished\n"
-        "  settled: 1 turns, 0 failures\n"
+        "  settled: 1 turn, 0 failures\n"
     )
     assert len(trace.filter(machine="desks[1].lights['a']")) == 2
+    assert len(trace.filter(machine="desks.lights")) == 2
     assert len(trace.filter(machine="lights")) == 4
     assert "    participant m0 as desks[1].lights['a']\n" in f"{trace:mermaid}"
 
@@ -361,14 +370,14 @@ def test_timers_are_told_and_drawn(engine: Engine) -> None:
         "        light.flip()\n"
         "          light: on → off\n"
         "        off finished\n"
+        "      settled: 1 turn, 0 failures\n"
         "  settled: 0 turns, 0 failures\n"
-        "  settled: 1 turns, 0 failures\n"
         "light.flip elapsed, at 7.0\n"
         "  posted light.flip\n"
         "    light.flip()\n"
         "      light: off → on\n"
         "    light.flip finished\n"
-        "  settled: 1 turns, 0 failures\n"
+        "  settled: 1 turn, 0 failures\n"
     )
     drawing = f"{trace:mermaid}"
     assert "    clock--)m0: timeout:light.on is over\n    m0->>+m0: flip (off)\n" in drawing
@@ -466,7 +475,7 @@ def test_the_newest_records_of_a_long_run(engine: Engine) -> None:
         assert isinstance(trace[-1], Finished)
     assert trace.tree() == (
         "… bill FAILED: ValueError('no paper')\n"
-        "… settled: 3 turns, 1 failures\n"
+        "… settled: 3 turns, 1 failure\n"
         "  save, on settled\n"
         "    signal sold(amount=3)\n"
         "    save finished\n"
@@ -597,6 +606,13 @@ def test_a_text_that_is_no_trace(text: str, problem: str) -> None:
         Trace.from_jsonl(text)
     assert str(caught.value).startswith(problem)
     assert str(caught.value).endswith("Give it what Trace.to_jsonl() has written.")
+
+
+def test_what_is_no_text() -> None:
+    """A file is no text: what is in it is."""
+    given: Any = io.StringIO("{}")
+    with pytest.raises(UnreadableTraceError, match="is no text"):
+        Trace.from_jsonl(given)
 
 
 def test_an_empty_trace() -> None:
