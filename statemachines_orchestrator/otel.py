@@ -33,7 +33,6 @@ from statemachines_orchestrator.records import (
     Ignored,
     Published,
     Sent,
-    Settled,
     Started,
     Transitioned,
 )
@@ -92,16 +91,13 @@ class _Cascade:
 
     span: Any
     open: dict[int, Any] = attrs.Factory(dict[int, Any])
-    is_over: bool = False
 
     def end(self, now: int) -> None:
-        """End everything, once."""
+        """End everything."""
         for span in reversed(self.open.values()):
             span.end(now)
         self.open.clear()
-        if not self.is_over:
-            self.is_over = True
-            self.span.end(now)
+        self.span.end(now)
 
 
 class _Spans:
@@ -129,7 +125,7 @@ class _Spans:
             self.started(record, now)
         elif isinstance(record, (Finished, Failed, Abandoned)):
             self.ended(record, now)
-        elif isinstance(record, Settled):
+        else:
             self.settled(record, now)
         for failed, at in self.early.pop(record.seq, ()):
             self.ended(failed, at)
@@ -215,7 +211,7 @@ class _Spans:
         span = parent
         if isinstance(record, Started):
             span = self.begun(parent, cascade, record, named(record), now)
-        elif parent.is_recording():
+        else:
             parent.add_event(f"signal {named(record)}", timestamp=now)
         _remember(self.known, record.seq, (span, cascade))
 
@@ -233,7 +229,7 @@ class _Spans:
             span.set_status(Status(StatusCode.ERROR, "abandoned"))
         span.end(now)
 
-    def settled(self, record: Settled, now: int) -> None:
+    def settled(self, record: Any, now: int) -> None:
         """End the span of the call from outside, and what is open below it."""
         _span, cascade = self.below(record.cause, now)
         if record.failures:

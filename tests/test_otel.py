@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -252,3 +254,19 @@ def test_a_failure_of_the_exporter_disturbs_no_machine(
     error = engine.raises(ReactionErrors, lambda: shop.order.process())
     assert {failure.reaction for failure in error.failures} == {"hear"}
     assert repr(shop) == "Shop(order=processing, payment=captured, fails=False)"
+
+
+def test_without_the_extra_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenTelemetry is not installed, the import names the extra."""
+    monkeypatch.delitem(sys.modules, otel.__name__)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(ImportError, match=r"statemachines-orchestrator\[otel\]; and opentel"):
+        importlib.import_module(otel.__name__)
+
+
+def test_a_signal_published_from_outside(engine: Engine, spans: Spans) -> None:
+    """It has no event: what follows stands below a span of its own."""
+    shop = shop_of(engine)
+    otel.instrument(shop, spans.provider)
+    engine.run(lambda: shop.publish("sold"))
+    assert spans.tree() == ["cascade [signal sold]", "  save"]
