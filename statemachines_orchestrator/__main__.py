@@ -46,10 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = run(given)
         _write(result, given.output)
-    except (_Refused, OrchestratorError, OSError) as error:
-        sys.stderr.write(f"{parser.prog}: {' '.join(str(error).split())}\n")
+    except BrokenPipeError:  # who read it has read enough
+        sys.stdout = None
         return 1
-    return 0
+    except (_Refused, OrchestratorError) as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{error}. Name a file that can be read, or written"
+    else:
+        return 0
+    sys.stderr.write(f"{parser.prog}: {' '.join(problem.split())}\n")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +104,7 @@ def _format(given: Any, formats: Sequence[str], default: str) -> str:
     """Return the format that is asked for, or that the name of the file says."""
     if given.format or not given.output:
         return str(given.format or default)
-    suffix = Path(given.output).suffix
+    suffix = Path(given.output).suffix.lower()
     names = {f".{name}": name for name in formats} | {".mmd": "mermaid"}
     found = (names | {"": default, ".txt": default}).get(suffix)
     if found is None:
@@ -127,9 +134,12 @@ def _trace(given: Any) -> str:
 
 
 def _read(file: str) -> Trace:
-    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         return Trace.from_jsonl(text)
+    except UnicodeDecodeError as error:
+        message = f"{file} is no text: {error}. Give it what Trace.to_jsonl() has written"
+        raise _Refused(message) from None
     except OrchestratorError as error:
         message = f"{file}, {error}"
         raise _Refused(message) from None
@@ -145,7 +155,7 @@ def _found(target: str) -> Any:
         sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = (
             f"{module_name} cannot be imported: {type(error).__name__}: {error}. Run it in the "
             "folder from which Python imports it"
@@ -171,7 +181,7 @@ def _orchestrators_in(module: Any) -> list[str]:
 
 
 def _write(result: str | bytes, output: str | None) -> None:
-    data = result.encode() if isinstance(result, str) else result
+    data = result.encode(errors="backslashreplace") if isinstance(result, str) else result
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

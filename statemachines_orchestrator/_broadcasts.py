@@ -88,10 +88,9 @@ def publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
 def _publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
     """Announce it on every orchestrator that hears of it."""
     cascade = joined(here.get())
-    for other in place.holders():
-        cascade.announced[id(other)] = other
     frame, seq = here.get(), next_seq()
-    cascade.last = seq
+    for other in place.holders():
+        cascade.announced[other] = seq
     place.publish(
         f"{PUBLISHED}:",
         signal,

@@ -49,16 +49,15 @@ class Cascade:
     is_watched = False
     """Whether turns remember what led to them."""
     running: Turn | None = None
-    last: int | None = None
-    """The `seq` of the last transition or signal of the domain: the cause of `settled`."""
     moved: dict[Join, Movement] | None = None
     """The joins whose machines have moved since they were judged, and what moved."""
 
     def __init__(self) -> None:
         self.queue: deque[Turn] = deque()
         self.failures: list[Failure] = []
-        self.announced: dict[int, Any] = {}
-        """The places of the orchestrators that announced something, in their order."""
+        self.announced: dict[Any, int] = {}
+        """The places of the orchestrators that announced something, in their order, and the `seq`
+        of the last transition or signal of each: the cause of its `settled`."""
         self.thread = get_ident()
         self.open = True
 
@@ -107,14 +106,14 @@ class Cascade:
     def _settle(self) -> None:
         self.is_settled = True
         here.set(self)
-        for place in sorted(self.announced.values(), key=innermost_first):
-            place.settled(self.turns, len(self.failures), self.last)
+        for place in sorted(self.announced, key=innermost_first):
+            place.settled(self.turns, len(self.failures), self.announced[place])
 
     def needs_drain(self) -> bool:
         """Whether a turn waits, or somebody hears that there is none."""
         if self.queue or self.moved:
             return True
-        for place in self.announced.values():
+        for place in self.announced:
             signal = place.bus.get(SETTLED)
             if signal is not None and signal.receivers:
                 return True

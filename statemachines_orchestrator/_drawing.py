@@ -168,7 +168,7 @@ class _Layout:
 
     def arrows(self, link: Link, topic: str, ends: list[tuple[str, str]]) -> None:
         """Draw the arrows of one end of a link, with how often they were used."""
-        count = None if link.used is None else link.used[topic]
+        count = None if link.used is None else link.used.get(topic)
         label = "" if not count else str(count)
         self.drawing.edges.extend(
             Edge(source, target, label, is_wire=True, is_unused=count == 0)
@@ -262,9 +262,13 @@ def _mermaid_node(node: Node) -> str:
 
 def _quoted(text: str) -> str:
     """Return a label as Mermaid takes it."""
-    for letter, code in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
-        text = text.replace(letter, code)
-    return '"' + text.replace("\n", "<br/>") + '"'
+    codes = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "%": "#37;", "\n": "<br/>"}
+    return '"' + "".join(codes.get(letter, letter) for letter in _printable(text)) + '"'
+
+
+def _printable(text: str) -> str:
+    """Return text without what is no letter: control characters, and halves of letters."""
+    return "".join(one if one == "\n" or one.isprintable() else "\ufffd" for one in text)
 
 
 # Graphviz -------------------------------------------------------------------------------------
@@ -327,9 +331,9 @@ def _dot_node(node: Node) -> str:
 def _dot_edge(edge: Edge, firsts: dict[str, str]) -> str:
     facts: list[str] = []
     source, target = edge.source, edge.target
-    if source in firsts:
+    if source in firsts and source != target:
         facts.append(f"ltail=cluster_{source}")
-    if target in firsts:
+    if target in firsts and source != target:
         facts.append(f"lhead=cluster_{target}")
     if edge.label:
         facts.append(f"label={_dot_quoted(edge.label)}")
@@ -341,7 +345,7 @@ def _dot_edge(edge: Edge, firsts: dict[str, str]) -> str:
 
 
 def _dot_quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = _printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
@@ -393,7 +397,8 @@ def _states_told(machine: MachineBox, states: tuple[StateBox, ...]) -> Iterator[
 
 
 def _counted(link: Link, topic: str, told: str) -> str:
-    return told if link.used is None else f"{told} ({link.used[topic]})"
+    count = None if link.used is None else link.used.get(topic)
+    return told if count is None else f"{told} ({count})"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -40,9 +40,10 @@ def folded(items: Sequence[Item]) -> list[Item]:
 def _folded(items: list[Item], length: int) -> list[Item]:
     """Fold the repetitions of stretches of one length; in one pass."""
     found: list[Item] = []
-    at = 0
+    at = end = 0
+    """Up to `end` each item is like the one a stretch later."""
     while at < len(items):
-        end = at
+        end = max(at, end)
         while end + length < len(items) and items[end] == items[end + length]:
             end += 1
         count = (end - at) // length + 1

@@ -15,6 +15,7 @@ from statemachines_orchestrator._engine import callbacks_of
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._reading import Body, read_body
+from statemachines_orchestrator._sources import At
 from statemachines_orchestrator._telling import names_of_path
 from statemachines_orchestrator._wiring import wiring
 from statemachines_orchestrator.reactions import place
@@ -92,7 +93,7 @@ class Link:
     sender: str = ""
     """Who sends: the reaction, or the machine whose callback it is."""
     used: dict[str, int] | None = None
-    """How often each source and target was used in the traces; `None` without traces."""
+    """How often each source and target was used, where the traces tell; `None` without traces."""
 
 
 @attrs.define
@@ -105,14 +106,14 @@ class Graph:
     signals: tuple[str, ...]
 
 
-def graph_of(cls: Any, instance: Any, records: Iterable[Record] | None) -> Graph:
-    """Return the graph of a class; with an instance, what is active; with records, how often."""
-    machines = list(_machines(cls, instance, ""))
-    links = [*_reactions(cls, ""), *_callbacks(cls)]
-    if records is not None:
-        _count(links, list(records))
+def graph_of(cls: Any, instance: Any, traces: Iterable[Iterable[Record]] | None) -> Graph:
+    """Return the graph of a class; with an instance, what is active; with traces, how often."""
+    root = _Level(cls, [] if instance is None else [instance], "", ())
+    links = [*_reactions(root), *_callbacks(root)]
+    if traces is not None:
+        _count(links, traces)
     signals = tuple(sorted(_topics(cls).signals))
-    return Graph(cls.__name__, machines, links, signals)
+    return Graph(cls.__name__, _merged(_machines(root)), links, signals)
 
 
 def _topics(cls: Any) -> Topics:
@@ -120,22 +121,70 @@ def _topics(cls: Any) -> Topics:
     return topics
 
 
+@attrs.frozen
+class _Level:
+    """One orchestrator class, where it stands: in what is drawn, or at a field of it."""
+
+    cls: Any
+    instances: list[Any]
+    """Those there are, of an instance that is drawn."""
+    prefix: str
+    """The names of the fields that lead there, each with a dot."""
+    holders: tuple[tuple[str, At], ...]
+    """The holders, outermost first, each with the name under which it is injected."""
+
+    @property
+    def injected(self) -> dict[str, At]:
+        """What stands for an orchestrator by its name, here and outward."""
+        own = self.cls.__declaration__.options.orchestrator_name
+        return dict((*self.holders, (own, self.at)))
+
+    @property
+    def at(self) -> At:
+        """What stands for the orchestrator itself."""
+        return At.of(tuple(self.prefix.split(".")[:-1]), self.cls)
+
+    def members(self) -> Iterator[tuple[str, Any, list[Any], bool]]:
+        """Yield the fields, each class in them, those there are of it, and if it is a fleet."""
+        for name, field in self.cls.__declaration__.fields.items():
+            held = [
+                member
+                for instance in self.instances
+                for _key, member in members_in(getattr(instance, name, None))
+            ]
+            for kind in dict.fromkeys(map(type, held)) or field.classes or ():
+                yield name, kind, [one for one in held if type(one) is kind], field.fleet
+
+    def below(self) -> Iterator[_Level]:
+        """Yield the orchestrators in the fields."""
+        injected = tuple(self.injected.items())
+        for name, kind, found, _fleet in self.members():
+            if hasattr(kind, "__declaration__"):
+                yield _Level(kind, found, f"{self.prefix}{name}.", injected)
+
+
 # Machines -------------------------------------------------------------------------------------
 
 
-def _machines(cls: Any, instance: Any, prefix: str) -> Iterator[MachineBox]:
+def _machines(level: _Level) -> Iterator[MachineBox]:
     """Yield the machines of a class at any depth, in the order of fields."""
-    for name, field in cls.__declaration__.fields.items():
-        held = None if instance is None else getattr(instance, name, None)
-        found = [member for _key, member in members_in(held)]
-        kinds = tuple(dict.fromkeys([*map(type, found), *(field.classes or ())]))
-        for kind in kinds if field.fleet or not found else [type(found[0])]:
-            alike = [member for member in found if type(member) is kind]
-            if hasattr(kind, "__declaration__"):
-                first = alike[0] if len(alike) == 1 else None
-                yield from _machines(kind, first, f"{prefix}{name}.")
-            else:
-                yield _machine(f"{prefix}{name}", kind, alike, is_fleet=field.fleet)
+    below = iter(level.below())
+    for name, kind, found, is_fleet in level.members():
+        if hasattr(kind, "__declaration__"):
+            yield from _machines(next(below))
+        else:
+            yield _machine(f"{level.prefix}{name}", kind, found, is_fleet=is_fleet)
+
+
+def _merged(boxes: Iterable[MachineBox]) -> list[MachineBox]:
+    """Return boxes, those of one class in one place as one."""
+    found: dict[tuple[str, str], MachineBox] = {}
+    for box in boxes:
+        first = found.setdefault((box.path, box.kind), box)
+        if first is not box:
+            for state, count in box.active.items():
+                first.active[state] = first.active.get(state, 0) + count
+    return list(found.values())
 
 
 def _machine(path: str, kind: Any, found: list[Any], *, is_fleet: bool) -> MachineBox:
@@ -203,28 +252,26 @@ def _events(transition: Any) -> list[str]:
 # Links ----------------------------------------------------------------------------------------
 
 
-def _reactions(cls: Any, prefix: str) -> Iterator[Link]:
+def _reactions(level: _Level) -> Iterator[Link]:
     """Yield the reactions of a class, and of those of the orchestrators in its fields."""
     by_name: dict[tuple[str, str], list[Wire]] = {}
-    for wire in wiring(cls):
+    for wire in wiring(level.cls):
         by_name.setdefault((wire.reaction, wire.where), []).append(wire)
     for (name, where), wires in by_name.items():
         sources = {topic: wire.topic for wire in wires for topic in _sources(wire)}
-        body = _body(cls, name, wires, sources)
+        body = _body(level, name, wires, sources)
         yield Link(
-            name=prefix + name,
+            name=level.prefix + name,
             kind=wires[0].kind,
-            sources={_prefixed(topic, prefix): told for topic, told in sources.items()},
-            targets=tuple(prefix + target for target in body.targets),
+            sources={_prefixed(topic, level.prefix): told for topic, told in sources.items()},
+            targets=tuple(body.targets),
             is_open=not body.is_complete,
             where=where,
             text=_condition(wires[0]),
-            sender=prefix + name,
+            sender=level.prefix + name,
         )
-    for name, field in cls.__declaration__.fields.items():
-        for kind in field.classes or ():
-            if hasattr(kind, "__declaration__"):
-                yield from _reactions(kind, f"{prefix}{name}.")
+    for below in level.below():
+        yield from _reactions(below)
 
 
 def _prefixed(topic: str, prefix: str) -> str:
@@ -256,65 +303,73 @@ def _condition(wire: Wire) -> str:
     return ", ".join(parts)
 
 
-def _body(cls: Any, name: str, wires: list[Wire], sources: Iterable[str]) -> Body:
+def _body(level: _Level, name: str, wires: list[Wire], sources: Iterable[str]) -> Body:
     """Return what a reaction sends: what a route declares, or what its method's source tells."""
-    targets = wires[0].targets
-    if targets:
+    if wires[0].targets:
         body = Body()
-        for target in targets:
-            body.targets[str(target)] = None
+        for target in wires[0].targets:
+            body.targets[f"{level.prefix}{target}"] = None
         return body
-    function: Any = getattr(cls, name)
+    function: Any = getattr(level.cls, name)
     parameters = list(inspect.signature(function).parameters)
-    injected = cls.__declaration__.options.orchestrator_name
-    names: dict[str, tuple[str, ...]] = {
-        one: () for one in parameters if one in {parameters[0], injected}
+    names: dict[str, At | None] = {
+        one: at for one, at in level.injected.items() if one in parameters
     }
+    names[parameters[0]] = level.at
     machines = {topic.rpartition(":")[2].rpartition(".")[0] for topic in sources}
-    if "machine" in parameters and len(machines) == 1 and "" not in machines:
-        names["machine"] = tuple(machines.pop().split("."))
-    return read_body(function, _topics(cls), names, lambda found: getattr(cls, found, None))
+    if "machine" in parameters:
+        names["machine"] = _machine_at(level.at, machines)
+    body = read_body(function, names)
+    if "machine" in parameters and names["machine"] is None:
+        body.is_complete = False
+    return body
 
 
-def _callbacks(cls: Any) -> Iterator[Link]:
-    """Yield the callbacks of machines that ask for the orchestrator and send something."""
-    for path, kind, holder, injected in _declared(cls, ""):
+def _machine_at(at: At, machines: set[str]) -> At | None:
+    """Return what stands for the machine that a reaction is given, if it can only be one."""
+    found: At | None = at if len(machines) == 1 and machines != {""} else None
+    for name in next(iter(machines)).split("."):
+        found = None if found is None else found.field(name)
+        found = None if found is None else attrs.evolve(found, form="one")
+    return found if found is not None and found.cls is None else None
+
+
+def _callbacks(level: _Level) -> Iterator[Link]:
+    """Yield the callbacks of machines that ask for an orchestrator and may send something."""
+    for name, kind, _found, _fleet in level.members():
+        if hasattr(kind, "__declaration__"):
+            continue
+        path = f"{level.prefix}{name}"
         found: dict[Any, dict[str, None]] = {}
         for topic, callback in _hooks(kind, path):
-            function = _function(kind, callback)
-            if inspect.isfunction(function) and injected in inspect.signature(function).parameters:
+            function = getattr(kind, callback, None) if isinstance(callback, str) else callback
+            if callable(function) and _may_ask(function, level.injected):
                 found.setdefault(function, {})[topic] = None
         for function, topics in found.items():
-            body = read_body(
-                function,
-                _topics(holder),
-                {injected: ()},
-                lambda name, holder=holder: getattr(holder, name, None),  # type: ignore[misc]
-            )
-            prefix = path.rpartition(".")[0] if holder is not cls else ""
-            dot = "." if prefix else ""
+            body = read_body(function, level.injected)
             if body.targets or not body.is_complete:
+                told = getattr(function, "__name__", "a callback")
                 yield Link(
-                    name=f"{path}.{function.__name__}",
+                    name=f"{path}.{told}",
                     kind="call",
                     sources=dict.fromkeys(topics, ""),
-                    targets=tuple(f"{prefix}{dot}{target}" for target in body.targets),
+                    targets=tuple(body.targets),
                     is_open=not body.is_complete,
-                    where=place(function),
+                    where=place(function) if hasattr(function, "__module__") else path,
                     sender=path,
                 )
+    for below in level.below():
+        yield from _callbacks(below)
 
 
-def _declared(cls: Any, prefix: str) -> Iterator[tuple[str, Any, Any, str]]:
-    """Yield every machine class with its path, its orchestrator's class and the injected name."""
-    name = cls.__declaration__.options.orchestrator_name
-    for field_name, field in cls.__declaration__.fields.items():
-        for kind in field.classes or ():
-            path = f"{prefix}{field_name}"
-            if hasattr(kind, "__declaration__"):
-                yield from _declared(kind, f"{path}.")
-            else:
-                yield path, kind, cls, name
+def _may_ask(function: Any, injected: Mapping[str, At]) -> bool:
+    """Whether a callback asks for an orchestrator; one that takes all, if it names it."""
+    parameters = inspect.signature(function).parameters
+    if any(name in parameters for name in injected):
+        return True
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    constants = getattr(getattr(function, "__code__", None), "co_consts", injected)
+    return takes_all and any(name in constants for name in injected)
 
 
 def _hooks(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -328,36 +383,61 @@ def _hooks(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
                     yield f"{path}.{event or '*'}", callback
 
 
-def _function(kind: Any, callback: Any) -> Any:
-    """Return the function of a callback that was given as itself or by name."""
-    if isinstance(callback, str):
-        callback = getattr(kind, callback, None)
-    return inspect.unwrap(callback) if callable(callback) else None
-
-
 # Traces ---------------------------------------------------------------------------------------
 
 
-def _count(links: list[Link], records: list[Record]) -> None:
-    """Note how often each end of each link was used."""
-    known: Mapping[int | None, Record] = {record.seq: record for record in records}
+def _count(links: list[Link], traces: Iterable[Iterable[Record]]) -> None:
+    """Note how often each end of each link was used, as far as records tell."""
     started: Counter[tuple[str, str]] = Counter()
     sent: Counter[tuple[str, str]] = Counter()
-    for record in records:
-        if isinstance(record, Started):
-            started[_named(record), record.topic] += 1
-            continue
-        cause = known.get(record.cause)
-        if isinstance(cause, (Sent, Started)):
-            if isinstance(record, Sent):
-                sent[_named(cause), f"{_named(record)}.{canonical(record.event)}"] += 1
-            elif isinstance(record, Published):
-                sent[_named(cause), _named(record)] += 1
+    called: Counter[tuple[str, str, str]] = Counter()
+    for trace in traces:
+        known: dict[int | None, Record] = {}
+        for record in trace:
+            known[record.seq] = record
+            sender = _sender(record, known)
+            if isinstance(record, Started):
+                started[_named(record), record.topic] += 1
+            elif sender is not None and isinstance(record, (Published, Sent)):
+                topic = _named(record)
+                topics = [topic]
+                if isinstance(record, Sent):
+                    topics = [f"{topic}.{canonical(record.event)}", f"*.{canonical(record.event)}"]
+                for one in topics:
+                    sent[_named(sender), one] += 1
+                    if isinstance(sender, Sent):
+                        called[_named(sender), canonical(sender.event), one] += 1
     for link in links:
-        link.used = {target: sent[link.sender, target] for target in link.targets}
-        calls = sum(link.used.values())
-        for topic, told in link.sources.items():
-            link.used[topic] = calls if link.kind == "call" else started[link.sender, told]
+        if link.kind == "call":
+            link.used = _called(link, links, called)
+        else:
+            link.used = {target: sent[link.sender, target] for target in link.targets}
+            link.used |= {topic: started[link.sender, told] for topic, told in link.sources.items()}
+
+
+def _sender(record: Record, known: Mapping[int | None, Record]) -> Record | None:
+    """Return the reaction, or the step of a machine, that sent something, posted or not."""
+    cause = known.get(record.cause)
+    while cause is not None and getattr(cause, "name", "") == getattr(cause, "topic", None):
+        cause = known.get(cause.cause)  # the turn, or the timer, of a post
+    return cause if isinstance(cause, (Sent, Started)) else None
+
+
+def _called(link: Link, links: list[Link], called: Counter[tuple[str, str, str]]) -> dict[str, int]:
+    """Return how often a callback called, where no other one of its machine could have."""
+    mine = {topic.rpartition(".")[2] for topic in link.sources if ":" not in topic}
+    others = [one for one in links if one.sender == link.sender and one is not link]
+    shared = {target for one in others for target in one.targets}
+    if len(mine) < len(link.sources) or "*" in mine:
+        return {}
+    used = {
+        target: sum(called[link.sender, event, target] for event in mine)
+        for target in link.targets
+        if target not in shared
+    }
+    if len(used) == len(link.targets) and len(mine) == 1:
+        used[next(iter(link.sources))] = sum(used.values())
+    return used
 
 
 def _named(record: Record) -> str:

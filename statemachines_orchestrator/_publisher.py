@@ -97,10 +97,9 @@ class Publisher:
         seq = next_seq()
         event = trigger.event
         record = None
-        cascade.last = seq
         for level in self.levels:
             place = level.place
-            cascade.announced[id(place)] = place
+            cascade.announced[place] = seq
             if place.timers is not None:
                 place.timers.wake()
             known = level.remembered.get((transition, event, moved))

@@ -7,8 +7,8 @@ print(diagram(shop, "dot"))            # Graphviz, with the active states
 
 from __future__ import annotations
 
+import subprocess
 from importlib import import_module
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from statemachines_orchestrator._drawing import dot, mermaid, tables
@@ -82,8 +82,7 @@ def diagram(
         if not all(isinstance(one, Trace) for one in many):
             problem, fix = f"traces={traces!r} are no traces", "Give it what tracing() gives"
             raise DeclarationError(where, problem, fix)
-    records = None if many is None else chain.from_iterable(many)
-    graph = graph_of(cls, None if given is cls else given, records)
+    graph = graph_of(cls, None if given is cls else given, many)
     if format in _TEXTS:
         return _TEXTS[format](graph)
     return _rendered(dot(graph), format, where)
@@ -105,4 +104,6 @@ def _rendered(source: str, format: str, where: str) -> str | bytes:  # noqa: A00
         problem = f"{format} is drawn by Graphviz, and its program dot is not installed"
         fix = "Install graphviz with the packages of your system; mermaid, dot and md need none"
         raise DeclarationError(where, problem, fix) from None
+    except subprocess.CalledProcessError as error:
+        raise DeclarationError(where, f"Graphviz refuses it: {error}", "Draw it as dot") from None
     return drawn if format == "png" else drawn.decode()

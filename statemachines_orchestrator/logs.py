@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._telling import machine_of_record, told_in_a_line
+from statemachines_orchestrator.exceptions import DeclarationError
 from statemachines_orchestrator.records import Abandoned, Failed
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ def log_records(orchestrator: Orchestrator, level: int = logging.INFO) -> Callab
     caller goes to the same logger without them, so give a formatter defaults:
     `logging.Formatter("%(kind)s %(machine)s %(message)s", defaults={"kind": "-", "machine": "-"})`.
     What a handler raises is a failure of the cascade, as that of any observer.
-    Raises `DeclarationError` for what is no orchestrator.
+    Raises `DeclarationError` for what is no orchestrator, and for a `level` that is no number.
     """
+    where = "log_records()"
+    if type(level) is not int:
+        raise DeclarationError(where, f"level={level!r} is no level", "Give it logging.INFO, say")
 
     def log(_sender: Any, *, record: Record) -> None:
         error = record.exception if isinstance(record, Failed) else None
@@ -45,7 +49,7 @@ def log_records(orchestrator: Orchestrator, level: int = logging.INFO) -> Callab
             text, fields = told_in_a_line(record), _fields(record)
             logger.log(importance, "%s", text, exc_info=error, extra=fields)
 
-    return observe(orchestrator, log, "log_records()")
+    return observe(orchestrator, log, where)
 
 
 def _fields(record: Record) -> dict[str, Any]:

@@ -49,7 +49,10 @@ __all__ = ["instrument"]
 
 NAME = "statemachines_orchestrator"
 _KEPT = 10_000
-"""So many records are remembered as causes; what came before is taken for a call from outside."""
+"""So many records are remembered as causes, those longest that were asked for last;
+what came before is taken for a call from outside."""
+_OPEN = 1_000
+"""So many cascades may be open at once; of more, the oldest ends."""
 
 
 def instrument(
@@ -91,13 +94,25 @@ class _Cascade:
 
     span: Any
     open: dict[int, Any] = attrs.Factory(dict[int, Any])
+    turns: set[int | None] = attrs.Factory(set[Any])
+    """Those of them that are of reactions."""
+    settles: bool = False
+    """Whether something was announced, so that it will be said when it is at rest."""
+    is_over: bool = False
 
     def end(self, now: int) -> None:
-        """End everything."""
+        """End everything, once."""
         for span in reversed(self.open.values()):
             span.end(now)
         self.open.clear()
-        self.span.end(now)
+        if not self.is_over:
+            self.is_over = True
+            self.span.end(now)
+
+    def rest(self, now: int) -> None:
+        """End, if nothing is open, and nobody will say that it is at rest."""
+        if not self.open and not self.settles:
+            self.end(now)
 
 
 class _Spans:
@@ -109,13 +124,15 @@ class _Spans:
         """By `seq`, the span below which what it causes stands, and its cascade."""
         self.events: OrderedDict[int, _Event] = OrderedDict()
         """By `seq`, what was sent."""
+        self.cascades: OrderedDict[int, _Cascade] = OrderedDict()
+        """Those that have not ended; of so many that a `BaseException` stopped, the last."""
         self.early: OrderedDict[int | None, list[tuple[Failed, int]]] = OrderedDict()
         """By their cause, failures of observers that were called before we were."""
 
     def hear(self, _sender: Any, *, record: Record) -> None:
         """Take one record."""
         now = time.time_ns()
-        if isinstance(record, Failed) and record.cause not in self.known:
+        if isinstance(record, Failed) and not self.is_known(record.cause):
             _remember(self.early, record.cause, [*self.early.get(record.cause, ()), (record, now)])
         elif isinstance(record, (Sent, Elapsed)):
             self.sent(record, now)
@@ -130,23 +147,35 @@ class _Spans:
         for failed, at in self.early.pop(record.seq, ()):
             self.ended(failed, at)
 
+    def is_known(self, cause: Any) -> bool:
+        """Whether a cause is remembered; then it is for some while longer."""
+        kept: tuple[OrderedDict[Any, Any], ...] = (self.known, self.events)
+        for known in kept:
+            if cause in known:
+                known.move_to_end(cause)
+                return True
+        return False
+
+    def cascade_of(self, span: Any, seq: int, now: int) -> _Cascade:
+        """Return a cascade for the span of a call from outside."""
+        cascade = self.cascades[seq] = _Cascade(span)
+        while len(self.cascades) > _OPEN:
+            self.cascades.popitem(last=False)[1].end(now)
+        return cascade
+
     def sent(self, record: Sent | Elapsed, now: int) -> None:
         """Remember an event."""
-        is_outside = isinstance(record, Elapsed) or (
-            record.cause not in self.known and record.cause not in self.events
-        )
+        is_outside = isinstance(record, Elapsed) or not self.is_known(record.cause)
         caller = context.get_current() if is_outside else None
         _remember(self.events, record.seq, _Event(record, now, caller))
 
-    def below(self, cause: int | None, now: int) -> tuple[Any, _Cascade]:
-        """Return the span that belongs to a cause, and its cascade: a new one, if it is unknown."""
-        if cause in self.known:
-            return self.known[cause]
-        event = None if cause is None else self.events.get(cause)
-        if event is None:
+    def below(self, record: Record, now: int) -> tuple[Any, _Cascade]:
+        """Return the span of what led to a record, and its cascade: a new one, if it is unknown."""
+        cause = record.cause
+        if not self.is_known(cause):
             span = self.tracer.start_span("cascade", start_time=now)
-            return span, _Cascade(span)
-        return self.step_of(event)
+            return span, self.cascade_of(span, record.seq, now)
+        return self.known[cause] if cause in self.known else self.step_of(self.events[cause or 0])
 
     def step_of(self, event: _Event) -> tuple[Any, _Cascade]:
         """Return the span of the step that takes an event; it begins with the sending."""
@@ -154,20 +183,19 @@ class _Spans:
         if event.caller is not None and event.root is None:
             told = record.topic if isinstance(record, Elapsed) else _event_of(record)
             led = self.known.get(record.cause)
-            event.root = _Cascade(
-                self.tracer.start_span(
-                    told,
-                    context=event.caller,
-                    start_time=event.at,
-                    attributes=_facts(record),
-                    links=[] if led is None else [Link(led[0].get_span_context())],
-                )
+            span = self.tracer.start_span(
+                told,
+                context=event.caller,
+                start_time=event.at,
+                attributes=_facts(record),
+                links=[] if led is None else [Link(led[0].get_span_context())],
             )
+            event.root = self.cascade_of(span, record.seq, event.at)
         if isinstance(record, Elapsed):
             found = event.root.span, event.root
         else:
             parent, cascade = (
-                self.below(record.cause, event.at)
+                self.below(record, event.at)
                 if event.root is None
                 else (event.root.span, event.root)
             )
@@ -189,7 +217,7 @@ class _Spans:
 
     def taken(self, record: Transitioned | Ignored, now: int) -> None:
         """End the step of an event: it was taken, or ignored."""
-        span, cascade = self.below(record.cause, now)
+        span, cascade = self.below(record, now)
         step = cascade.open.pop(record.cause or 0, None)
         if step is None:  # one transition more of the same step
             step = self.begun(span, cascade, record, told_in_a_line(record), now)
@@ -201,24 +229,28 @@ class _Spans:
             step.update_name(told_in_a_line(record))
         step.end(now)
         _remember(self.known, record.seq, (step, cascade))
-        event = self.events.get(record.cause or 0)
-        if isinstance(record, Ignored) and event is not None and event.root is not None:
-            cascade.end(now)  # nothing follows, and no cascade settles
+        cascade.settles = cascade.settles or isinstance(record, Transitioned)
+        cascade.rest(now)
 
     def started(self, record: Started | Published, now: int) -> None:
         """Begin the span of a reaction; a signal of the domain is an event of a span."""
-        parent, cascade = self.below(record.cause, now)
+        parent, cascade = self.below(record, now)
         span = parent
         if isinstance(record, Started):
             span = self.begun(parent, cascade, record, named(record), now)
+            cascade.turns.add(record.seq)
         else:
+            cascade.settles = True
             parent.add_event(f"signal {named(record)}", timestamp=now)
         _remember(self.known, record.seq, (span, cascade))
 
     def ended(self, record: Finished | Failed | Abandoned, now: int) -> None:
         """End the span of a reaction; what failed outside of one has a span of its own."""
-        parent, cascade = self.below(record.cause, now)
-        span = None if isinstance(record, Abandoned) else cascade.open.pop(record.cause or 0, None)
+        parent, cascade = self.below(record, now)
+        span = None
+        if record.cause in cascade.turns and not isinstance(record, Abandoned):
+            span = cascade.open.pop(record.cause or 0, None)
+            cascade.turns.discard(record.cause)
         if span is None:
             span = self.begun(parent, cascade, record, named(record), now)
             cascade.open.pop(record.seq)
@@ -227,12 +259,14 @@ class _Spans:
             span.set_status(Status(StatusCode.ERROR, str(record.exception)))
         elif isinstance(record, Abandoned):
             span.set_status(Status(StatusCode.ERROR, "abandoned"))
+            cascade.settles = False  # it was stopped
         span.end(now)
+        cascade.rest(now)
 
     def settled(self, record: Any, now: int) -> None:
         """End the span of the call from outside, and what is open below it."""
-        _span, cascade = self.below(record.cause, now)
-        if record.failures:
+        _span, cascade = self.below(record, now)
+        if record.failures and not cascade.is_over:
             problem = f"{record.failures} failures"
             cascade.span.set_status(Status(StatusCode.ERROR, problem))
         cascade.end(now)

@@ -23,7 +23,7 @@ from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
 __all__ = ["Repr", "Trace", "tracing"]
 
@@ -128,7 +128,7 @@ class Trace(Sequence[Record]):
 
         `None` for a call from outside, and where the trace does not reach back so far.
         """
-        return self._by_seq().get(record.cause)
+        return _cause_in(self._by_seq(), record)
 
     def story(self, record: Record) -> Trace:
         """Return what led to a record, from the first cause to the record itself."""
@@ -137,7 +137,7 @@ class Trace(Sequence[Record]):
         at: Record | None = record
         while at is not None:
             found.append(at)
-            at = known.get(at.cause)
+            at = _cause_in(known, at)
         return Trace(found, self.participants)
 
     def _by_seq(self) -> dict[int | None, Record]:
@@ -218,6 +218,12 @@ class Trace(Sequence[Record]):
 
 def _seq(record: Record) -> int:
     return record.seq
+
+
+def _cause_in(known: Mapping[int | None, Record], record: Record) -> Record | None:
+    """Return the cause of a record: something that was there before it."""
+    cause = known.get(record.cause)
+    return cause if cause is not None and cause.seq < record.seq else None
 
 
 def _names_of(record: Record) -> list[str]:

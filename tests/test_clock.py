@@ -196,7 +196,7 @@ def test_a_failure_in_the_thread_is_logged(caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_what_ends_the_thread_ends_no_other_call() -> None:
     """A call that ends the thread takes none with it: another thread makes those pending."""
-    clock = SystemClock()
+    clock: Any = SystemClock()
     done = threading.Event()
     names: list[str] = []
 
@@ -204,8 +204,9 @@ def test_what_ends_the_thread_ends_no_other_call() -> None:
         names.append(threading.current_thread().name)
         done.set()
 
-    clock.call_at(clock.now(), fails(SystemExit()))
-    clock.call_at(clock.now() + 0.01, note)
+    with clock._agenda.lock:  # both are there when the thread looks
+        clock.call_at(clock.now(), fails(SystemExit()))
+        clock.call_at(clock.now() + 0.01, note)
     assert done.wait(5)
     done.clear()
     clock.call_at(clock.now(), fails(SystemExit()))

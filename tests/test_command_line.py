@@ -60,6 +60,8 @@ def run(
     (tmp_path / "lamps.py").write_text(SHOP, encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
     (tmp_path / "empty.py").write_text("", encoding="utf-8")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
     monkeypatch.delitem(sys.modules, "lamps", raising=False)
@@ -87,7 +89,8 @@ def test_draw_writes_a_file_in_the_format_of_its_name(
 ) -> None:
     """`-o pair.dot` is Graphviz, `.mmd` Mermaid, anything else as well unless it is said."""
     drawn = run("draw", "lamps:Pair")[1]
-    for name, begins in (("a.dot", "digraph"), ("a.mmd", "flowchart"), ("a", "flowchart")):
+    names = {"a.dot": "digraph", "a.mmd": "flowchart", "a": "flowchart", "a.MD": "# Pair"}
+    for name, begins in names.items():
         assert run("draw", "lamps:Pair", "-o", name) == (0, "", "")
         assert (tmp_path / name).read_text("utf-8").startswith(begins)
     assert (tmp_path / "a.mmd").read_text("utf-8") == drawn
@@ -165,7 +168,27 @@ def test_trace_tells_what_happened(
                 ".png, .mmd"
             ),
         ),
-        (("trace", "nowhere"), "[Errno 2] No such file or directory: 'nowhere'"),
+        (
+            ("draw", "leaves:Pair"),
+            (
+                "leaves cannot be imported: SystemExit: 0. Run it in the folder from which Python "
+                "imports it"
+            ),
+        ),
+        (
+            ("trace", "bytes"),
+            (
+                "bytes is no text: 'utf-8' codec can't decode byte 0xff in position 0: invalid "
+                "start byte. Give it what Trace.to_jsonl() has written"
+            ),
+        ),
+        (
+            ("trace", "nowhere"),
+            (
+                "[Errno 2] No such file or directory: 'nowhere'. Name a file that can be read, or "
+                "written"
+            ),
+        ),
         (
             ("trace", "lamps.py"),
             (
@@ -201,3 +224,18 @@ def test_it_is_run_as_a_module(tmp_path: Path) -> None:
     assert run("wiring", "lamps:Pair").stdout.startswith("one.flip -> follow")
     assert run("draw", "lamps:Light").returncode == 1
     assert run().returncode == 2
+
+
+def test_who_has_read_enough_is_told_nothing(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed pipe is no failure to tell of."""
+
+    class Closed:
+        @property
+        def buffer(self) -> Any:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    status, _out, err = run("draw", "lamps:Pair")
+    assert (status, err) == (1, "")

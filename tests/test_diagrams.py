@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +21,19 @@ from statemachines_orchestrator import (
     DeclarationError,
     Fleet,
     Orchestrator,
+    VirtualClock,
     domain_signal,
     every,
     on,
     on_enter,
     on_exit,
     timeout,
+    use_clock,
     when,
 )
 from statemachines_orchestrator._graphs import Graph, graph_of
 from statemachines_orchestrator.diagrams import FORMATS, diagram
-from statemachines_orchestrator.traces import tracing
+from statemachines_orchestrator.traces import Trace, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,13 +222,241 @@ def test_what_reactions_send_is_declared_or_read() -> None:
         "a_machine_given_away": (["items.*"], [], True),
         "computed": (["rang"], [], True),
         "by_name": (["exit:one.on"], [], True),
-        "own_method": (["exit:one.off"], [], True),
+        "own_method": (["exit:one.off"], [], False),
         "unknown_helper": (["enter:one.broken"], [], True),
         "elsewhere": (["settled"], [], True),
         "by_its_name": (["settled"], [], True),
         "joined": (["enter:one.on", "enter:items.packed"], [], False),
         "late": (["enter:two.on"], ["two.flip"], False),
     }
+
+
+BODIES = """\
+import functools, operator, threading
+import attrs
+from statemachine import State, StateMachine
+from statemachines_orchestrator import Fleet, Orchestrator, on
+
+OTHER = type("Other", (), {{}})()
+
+
+def nothing(*args, **kwargs):
+    pass
+
+
+def also(function):
+    @functools.wraps(function)
+    def wrapper(self):
+        self.a.go()
+    return wrapper
+
+
+class Item(StateMachine):
+    idle = State(initial=True)
+    busy = State()
+    go = idle.to(busy) | busy.to(idle)
+    stop = busy.to(idle)
+
+    def kick(self):
+        self.go()
+
+    @property
+    def kicked(self):
+        return self.go()
+
+    @property
+    def is_idle(self):
+        return self.idle.is_active
+
+
+class Base(Orchestrator, abstract=True):
+    def helper(self):
+        self.b.go()
+
+
+class S(Base):
+    order: Item
+    a: Item
+    b: Item
+    items: Fleet[str, Item] = attrs.field(factory=Fleet[str, Item])
+    data: dict = attrs.field(factory=dict)
+
+    def one(self, m):
+        m.go()
+
+    @staticmethod
+    def poke(m):
+        m.go()
+
+    @staticmethod
+    def now():
+        return 1
+
+    def pick(self):
+        return self.a
+
+    @property
+    def prop(self):
+        return self.a.go()
+
+{decorator}    def r(self{parameters}):
+{body}
+"""
+
+FOLLOWED = {
+    "self.a.go()": "a.go",
+    "return self.a.go()": "a.go",
+    "m = self.a\nm.go()": "a.go",
+    "m = self.a\nm = self.a\nm.go()": "a.go",
+    "for m in self.items.values(): m.go()": "items.go",
+    "for k, m in list(self.items.items()): m.go()": "items.go",
+    "for k in self.items: self.items[k].go()": "items.go",
+    "[m.go() for m in self.items.values() if m.idle.is_active]": "items.go",
+    "if self.a.idle.is_active and not self.data: self.b.go()": "b.go",
+    "if len(self.items) > 3 or self.a.current_state_value == 'idle': self.b.go()": "b.go",
+    "self.one(self.a)\nself.one(self.b)": "a.go b.go",
+    "self.one(m=self.a)": "a.go",
+    "self.helper()": "b.go",
+    "self.a.kick()": "a.go",
+    "print(self.a.kicked)": "a.go",
+    "if self.a.is_idle: self.b.go()": "b.go",
+    "def later(): self.a.go()\nlater()": "a.go",
+    "self.data['x'] = f'{self.a!r} {self.order.model}'": "",
+    "x = self.data.get('x')\nx = None": "",
+    "self.post('a.go', delay=3)": "a.go",
+    "print(self.enabled_events(), self.orchestrator_name)": "",
+    "print(self.items.get('x'), self.items['y'])": "",
+    "x = 1 if self.a.idle.is_active else 2": "",
+    "self.data['n'] += 1": "",
+    "assert self.a is not None": "",
+    "while self.data: self.data.pop()": "",
+    "try: self.a.go()\nexcept ValueError as error: print(error)": "a.go",
+    "with OTHER as other: self.a.go()": "a.go",
+    "import math\nself.a.go()": "a.go",
+    "print(self.items.keys())": "",
+    "self.bus.signal('*').connect(nothing)": "",
+}
+OPEN = {
+    "f = self.a.go; f()": "",
+    "p = self.post; p('a.go')": "",
+    "for f in (self.a.go, self.b.go): f()": "",
+    "{'x': self.a.go}['x']()": "",
+    "functools.partial(self.a.go)()": "",
+    "threading.Timer(1, self.a.go).start()": "",
+    "list(map(self.a.send, ['go']))": "",
+    "[*map(operator.methodcaller('go'), self.items.values())]": "",
+    "for e in self.a.allowed_events: e()": "",
+    "super().helper()": "",
+    "self.prop": "",
+    "m = self.a if self.order else self.b; m.send('g' + 'o')": "",
+    "for m in self.machines.values(): m.send('go')": "",
+    "m = [self.a][0]; m.send(event='go')": "",
+    "s = self or None; s.post('a.go')": "",
+    "nothing([self])": "",
+    "OTHER.owner = self": "",
+    "OTHER(lambda s=self: s.post('a.go'))": "",
+    "return self.a.go": "",
+    "x = self.pick(); x.send(OTHER)": "",
+    "m = self.a\nif self.order: m = self.b\nm.go()": "",
+    "m = self.a\nfor _ in range(2): m.go(); m = self.b": "a.go",
+    "m = self.a; f = lambda: m.go(); m = self.b; f()": "a.go",
+    "m = self.a; [m for m in self.items.values()]; m.go()": "",
+    "m = self.a; *m, = [1]; m.go()": "",
+    "m = self.a\nwith OTHER as m: m.go()": "",
+    "m = self.a\ntry: nothing()\nexcept ValueError as m: m.go()": "",
+    "m = self.a\nimport os as m\nm.go()": "",
+    "m = self.a\nglobal g\nm += 1\nm.go()": "",
+    "m = self.a\nmatch self.data:\n    case [*m]: m.go()\n    case m: m.go()": "",
+    "m = self.a\nmatch self.data:\n    case {'x': 1, **m}: m.go()": "",
+    "class X:\n    def f(self): self.post('a.go')": "",
+    "m = self.a; f = lambda m: m.go(); f(self.b)": "",
+    "def f(*self, **m): pass\nm = self.a": "",
+    "self.items.pop('x').go()": "",
+    "self.poke(self.a)": "",
+    "print(self.now())": "",
+    "self.one(*[self.a])": "",
+    "self.a.cycle()": "",
+    "self.a.go.send()": "",
+    "x, y = self.a, 1": "",
+    "(x, y) = self.items.items()": "",
+    "for x in self.a: pass": "",
+    "for x, y, z in self.items.items(): pass": "",
+    "del self": "",
+    "self.publish(OTHER)": "",
+    "self.items.values().go()": "",
+    "nothing(self.items['x'])": "",
+    "x = self.data['f']; x()": "",
+    "self.broadcast(OTHER)": "",
+    "self.data['f'].post('x')": "",
+    "f = self.items.values; f()": "",
+}
+
+
+def read(tmp_path: Path, body: str, decorator: str = "", parameters: str = "") -> Any:
+    """Return what the body of a reaction may send, and whether all of it was read."""
+    text = BODIES.format(
+        body="".join(f"        {line}\n" for line in body.splitlines()),
+        decorator=f"    @on('order.go')\n{decorator}",
+        parameters=parameters,
+    )
+    path = tmp_path / f"read_{abs(hash((body, decorator)))}.py"
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+        (link,) = graph_of(module.S, None, None).links
+    finally:
+        del sys.modules[path.stem]
+    return " ".join(link.targets), link.is_open
+
+
+@pytest.mark.parametrize("body", FOLLOWED)
+def test_what_can_be_followed_is_read(tmp_path: Path, body: str) -> None:
+    """Names that stand for one thing, loops over fleets, helpers, looks at states."""
+    assert read(tmp_path, body) == (FOLLOWED[body], False)
+
+
+@pytest.mark.parametrize("body", OPEN)
+def test_what_cannot_be_followed_is_left_open(tmp_path: Path, body: str) -> None:
+    """Whatever else is done with a machine or an orchestrator leaves the end open: no guess."""
+    assert read(tmp_path, body) == (OPEN[body], True)
+
+
+def test_a_lambda_of_several_lines_is_read_as_a_whole_or_not_at_all() -> None:
+    """Python tells the source of a lambda only in part, if it goes on in another line."""
+
+    # fmt: off
+    class Two(StateMachine):
+        one = State(initial=True)
+        two = State(final=True)
+        go = one.to(two, on=lambda orc: orc.light.flip()
+            or orc.light.smash())
+    # fmt: on
+
+    class Room(Orchestrator):
+        two: Two
+        light: Light
+
+    (link,) = graph_of(Room, None, None).links
+    assert (link.targets, link.is_open) in {((), True), (("light.flip", "light.smash"), False)}
+
+
+def test_what_is_wrapped_is_left_open(tmp_path: Path) -> None:
+    """What a decorator makes of a method may do anything, and need not call it."""
+    assert read(tmp_path, "self.b.go()", decorator="    @also\n") == ("", True)
+
+
+def test_a_machine_that_may_be_one_of_several_is_left_open(tmp_path: Path) -> None:
+    """`machine` is that of the topic, if there is one."""
+    assert read(tmp_path, "machine.go()", parameters=", machine") == ("order.go", False)
+    several = "    @on('a.go')\n"
+    assert read(tmp_path, "machine.go()", several, ", machine") == ("", True)
+    every = "    @on('*')\n"
+    assert read(tmp_path, "machine.send(machine.name)", every, ", machine") == ("", True)
 
 
 def test_a_body_without_source_has_an_open_end() -> None:
@@ -373,7 +606,7 @@ def test_traces_count_how_often_what_was_used() -> None:
     with tracing(relay) as second:
         relay.one.flip()
         relay.one.flip()
-    graph = graph_of(Relay, relay, [*first, *second])
+    graph = graph_of(Relay, relay, [first, second])
     assert {link.name: link.used for link in graph.links} == {
         "follow": {"one.flip": 3, "two.flip": 3},
         "never": {"one.smash": 0, "two.smash": 0},
@@ -388,6 +621,135 @@ def test_traces_count_how_often_what_was_used() -> None:
     assert "one.flip (3)" in diagram(relay, "md", traces=[first, second])
     assert "style=dashed" in diagram(relay, "dot", traces=[first])
     assert diagram(relay, traces=first) == diagram(relay, traces=[first])
+
+
+def test_posts_and_broadcasts_are_counted_where_they_were_sent() -> None:
+    """A post counts for the reaction that posted it, a broadcast for its event; in each trace."""
+
+    class Room(Orchestrator):
+        one: Light
+        two: Light
+        item: Item
+
+        @on("one.smash")
+        def react(self) -> None:
+            self.post("two.flip")
+            self.post("two.flip", delay=1)
+            self.broadcast("pack")
+
+    traces: list[Any] = []
+    for _ in range(2):
+        room = Room(Light(), Light(), Item())
+        clock = use_clock(room, VirtualClock())
+        with tracing(room) as trace:
+            room.one.smash()
+            clock.advance(1)
+        traces.append(Trace(trace))
+    (link,) = graph_of(Room, None, traces).links
+    assert link.used == {"one.smash": 2, "two.flip": 4, "*.pack": 2}
+    assert link.is_open is False
+
+
+def test_callbacks_of_one_machine_that_could_both_have_called_are_not_counted() -> None:
+    """What the records do not tell has no count, and is not drawn as unused."""
+
+    class Order(StateMachine):
+        pending = State(initial=True)
+        paid = State(final=True)
+        pay = pending.to(paid)
+
+        def after_pay(self, orc: Any) -> None:
+            orc.light.flip()
+
+        def on_enter_paid(self, orc: Any) -> None:
+            if self.model is None:
+                orc.light.flip()
+
+        def after_transition(self, orc: Any) -> None:
+            orc.light.smash()
+
+    class Shop(Orchestrator):
+        order: Order
+        light: Light
+
+    shop = Shop(Order(), Light())
+    with tracing(shop) as trace:
+        shop.order.pay()
+    graph = graph_of(Shop, None, [trace])
+    assert {link.name: link.used for link in graph.links} == {
+        "order.after_pay": {},
+        "order.on_enter_paid": {},
+        "order.after_transition": {"light.smash": 1, "order.pay": 1},
+    }
+    assert "-.->" not in diagram(shop, traces=trace)
+
+
+def test_who_is_injected_from_further_out_is_known() -> None:
+    """An inner reaction or callback that asks for the holder by its name is read as such."""
+
+    class Lamp(StateMachine):
+        dark = State(initial=True)
+        lit = State()
+        flip = dark.to(lit) | lit.to(dark)
+
+        def after_flip(self, company: Any) -> None:
+            company.light.flip()
+
+        def on_enter_lit(self, **given: Any) -> None:
+            given["company"].light.smash()
+
+        def on_exit_lit(self, **given: Any) -> None:
+            """Name nobody."""
+
+        flop = dark.to.itself(on=functools.partial(lambda _one, orc: orc.lamp.flip(), 1))
+
+    class Desk(Orchestrator):
+        lamp: Lamp
+
+        @on("lamp.flop")
+        def up(self, company: Any) -> None:
+            company.light.smash()
+
+    class Company(Orchestrator, orchestrator_name="company"):
+        desk: Desk
+        light: Light
+
+    assert links(graph_of(Company, None, None)) == {
+        "desk.up": (["desk.lamp.flop"], ["light.smash"], False),
+        "desk.lamp.after_flip": (["desk.lamp.flip"], ["light.flip"], False),
+        "desk.lamp.on_enter_lit": (["enter:desk.lamp.lit"], [], True),
+        "desk.lamp.a callback": (["desk.lamp.flop"], [], True),
+    }
+
+
+def test_an_instance_is_drawn_as_it_is() -> None:
+    """Boxes, reactions and callbacks are of the classes of its machines; members are counted."""
+
+    class Loud(Light):
+        def after_flip(self, orc: Any) -> None:
+            orc.lamp.smash()
+
+    class Desk(Orchestrator):
+        lamp: Light
+
+    class Better(Desk):
+        flip = on("lamp.smash").send("lamp.flip")
+
+    class Office(Orchestrator):
+        desks: Fleet[int, Desk] = attrs.field(factory=Fleet[int, Desk])
+
+    office = Office(
+        Fleet({1: Desk(Light()), 2: Better(Loud()), 3: Desk(Light()), 4: Better(Light())})
+    )
+    graph = graph_of(Office, office, None)
+    assert [(box.path, box.kind, box.active) for box in graph.machines] == [
+        ("desks.lamp", "Light", {"off": 3}),
+        ("desks.lamp", "Loud", {"off": 1}),
+    ]
+    assert links(graph) == {
+        "desks.flip": (["desks.lamp.smash"], ["desks.lamp.flip"], False),
+        "desks.lamp.after_flip": (["desks.lamp.flip"], ["desks.lamp.smash"], False),
+    }
 
 
 def test_direct_calls_of_callbacks_are_counted() -> None:
@@ -409,7 +771,7 @@ def test_direct_calls_of_callbacks_are_counted() -> None:
     shop = Shop(Order(), Light())
     with tracing(shop) as trace:
         shop.order.pay()
-    (link,) = graph_of(Shop, None, trace).links
+    (link,) = graph_of(Shop, None, [trace]).links
     assert link.used == {"light.flip": 2, "order.pay": 2}
 
 
@@ -429,7 +791,7 @@ def test_what_members_of_fleets_send_is_counted() -> None:
     with tracing(office) as trace:
         office.desks["a"].lights["a"].flip()
         office.desks["b"].lights["b"].flip()
-    (link,) = graph_of(Office, office, trace).links
+    (link,) = graph_of(Office, office, [trace]).links
     assert link.used == {"desks.lights.smash": 2, "desks.lights.flip": 2}
 
 
@@ -522,7 +884,7 @@ def odd() -> Any:
     """Return a class with texts that the languages would take for their own."""
 
     class Odd(StateMachine):
-        first = State('"quoted" <b> #1; \\ end', initial=True)
+        first = State('"quoted" %%{init}%% <b> #1; \\ \x00\udc80 end', initial=True)
         last = State("end", final=True)
         end = first.to(last)
         graph = first.to.itself()
@@ -602,11 +964,17 @@ def test_a_machine_without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the program is missing, the error says so."""
     graphviz = pytest.importorskip("graphviz")
 
-    def missing(*_args: Any, **_kwargs: Any) -> Any:
-        raise graphviz.ExecutableNotFound(["dot"])
+    def fails(error: Exception) -> None:
+        def pipe(*_args: Any, **_kwargs: Any) -> Any:
+            raise error
 
-    monkeypatch.setattr(graphviz.Source, "pipe", missing)
+        monkeypatch.setattr(graphviz.Source, "pipe", pipe)
+
+    fails(graphviz.ExecutableNotFound(["dot"]))
     with pytest.raises(DeclarationError, match="its program dot is not installed"):
+        diagram(Relay, "png")
+    fails(subprocess.CalledProcessError(1, ["dot"]))
+    with pytest.raises(DeclarationError, match="Graphviz refuses it"):
         diagram(Relay, "png")
 
 

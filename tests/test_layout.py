@@ -64,6 +64,7 @@ FLOORS = [
     "_sequences",
     "_trees",
     "traces",
+    "_sources",
     "_reading",
     "_graphs",
     "_drawing",

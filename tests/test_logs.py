@@ -153,3 +153,10 @@ def test_only_orchestrators_are_observed() -> None:
     given: Any = Order
     with pytest.raises(DeclarationError, match=r"log_records\(\).*no orchestrator"):
         log_records(given)
+
+
+def test_a_level_that_is_none() -> None:
+    """It is refused at once, and not at the first record."""
+    level: Any = "INFO"
+    with pytest.raises(DeclarationError, match="level='INFO' is no level"):
+        log_records(Shop(Order(), Payment()), level)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import needs_3
-from statemachine import State
+from conftest import awaited, needs_3
+from statemachine import State, StateMachine
 from test_logs import Payment, Shop, shop_of
 
 from statemachines_orchestrator import (
@@ -18,6 +18,7 @@ from statemachines_orchestrator import (
     ReactionErrors,
     VirtualClock,
     on,
+    timeout,
     use_clock,
 )
 
@@ -234,6 +235,7 @@ def test_what_is_not_known_any_more(
 ) -> None:
     """Of a cascade that is longer than what is kept, the rest stands below a span of its own."""
     monkeypatch.setattr(otel, "_KEPT", 2)
+    monkeypatch.setattr(otel, "_OPEN", 1)
     shop = shop_of(engine, fails=False)
     otel.instrument(shop, spans.provider)
     engine.run(lambda: shop.order.process())
@@ -270,3 +272,119 @@ def test_a_signal_published_from_outside(engine: Engine, spans: Spans) -> None:
     otel.instrument(shop, spans.provider)
     engine.run(lambda: shop.publish("sold"))
     assert spans.tree() == ["cascade [signal sold]", "  save"]
+
+
+def open_spans(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the list of the spans that have begun and not ended."""
+    begun: list[Any] = []
+    tracer = type(spans.provider.get_tracer("any"))
+    start = tracer.start_span
+
+    def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        span = start(self, *args, **kwargs)
+        begun.append(span)
+        return span
+
+    monkeypatch.setattr(tracer, "start_span", noted)
+    return begun
+
+
+def test_every_span_ends(engine: Engine, spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing is announced, so that nobody says when a cascade is at rest."""
+
+    class Room(Orchestrator):
+        order: Payment
+        payment: Payment
+
+        @timeout("order.unpaid", seconds=5, repeat=True)
+        def remind(self) -> None: ...
+
+        @on("payment.capture")
+        def fail(self) -> None:
+            message = "failed"
+            raise ValueError(message)
+
+    room = Room(engine.machine(Payment)(), engine.machine(Payment)())
+    clock = use_clock(room, VirtualClock())
+    begun = open_spans(spans, monkeypatch)
+    otel.instrument(room, spans.provider)
+    engine.run(lambda: room.payment.authorize())
+    engine.raises(ReactionErrors, lambda: room.payment.capture())
+    if not engine.is_async:
+        engine.raises(ReactionErrors, lambda: room.post("order.capture"))
+    awaited(lambda: clock.advance(11))
+    assert begun
+    assert [span.name for span in begun if span.is_recording()] == []
+    names = [span.name for span in spans.exporter.get_finished_spans()]
+    assert names.count("remind") == 2
+
+
+def test_an_observer_that_fails_at_the_sending(engine: Engine, spans: Spans) -> None:
+    """Its exception is recorded below the step of the event."""
+    shop = shop_of(engine, fails=False)
+    otel.instrument(shop, spans.provider)
+
+    def odd(_machine: Any, *, record: Any) -> None:
+        raise KeyError(record.event)
+
+    shop.bus.signal("sent:order.leave").connect(odd)
+    engine.raises(ReactionErrors, lambda: shop.order.leave())
+    assert "    odd [exception] ERROR" in spans.tree()
+
+
+def test_an_orchestrator_that_is_held_is_observed_alone(
+    engine: Engine, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its holder does next is not heard inside, and ends its spans all the same."""
+
+    class Hall(Orchestrator):
+        shop: Shop
+        lamp: Payment
+
+        @on("shop.order.process")
+        def light(self) -> Any:
+            return self.lamp.authorize()
+
+    hall = Hall(shop_of(engine, fails=False), engine.machine(Payment)())
+    begun = open_spans(spans, monkeypatch)
+    otel.instrument(hall.shop, spans.provider)
+    engine.run(lambda: hall.shop.order.process())
+    assert [span.name for span in begun if span.is_recording()] == []
+    assert [line for line in spans.tree() if line[:1] != " "] == ["shop.order.process"]
+
+
+def test_a_long_step_keeps_its_span(
+    engine: Engine, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for again and again is not forgotten."""
+    monkeypatch.setattr(otel, "_KEPT", 20)
+
+    class Light(StateMachine):
+        off = State(initial=True)
+        flip = off.to.itself()
+
+    class Lever(StateMachine):
+        up = State(initial=True)
+        pull = up.to.itself()
+
+        def on_pull(self, orc: Any) -> Any:
+            if engine.is_async:
+                return self.pull_all(orc)
+            for _ in range(50):
+                orc.light.flip()
+            return None
+
+        async def pull_all(self, orc: Any) -> None:
+            for _ in range(50):
+                await orc.light.flip()
+
+    class Room(Orchestrator):
+        lever: Lever
+        light: Light
+
+    room = Room(engine.machine(Lever)(), engine.machine(Light)())
+    begun = open_spans(spans, monkeypatch)
+    otel.instrument(room, spans.provider)
+    engine.run(lambda: room.lever.pull())
+    assert [line for line in spans.tree() if line[:1] != " "] == ["lever.pull"]
+    assert [span.name for span in begun if span.is_recording()] == []

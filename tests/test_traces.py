@@ -571,7 +571,8 @@ def test_values_that_json_has_no_form_for() -> None:
         ((1, (2, [3])), (1, (2, [3]))),
         (Decimal("1.5"), Repr("Decimal('1.5')")),
         ({1: "a"}, Repr("{1: 'a'}")),
-        ({"$repr": "a"}, Repr("{'$repr': 'a'}")),
+        ({"$repr": "a"}, {"$repr": "a"}),
+        (10**5000, Repr("<int>")),
         (float("nan"), Repr("nan")),
         (float("inf"), Repr("inf")),
         (Number(3), Repr("3")),
@@ -588,6 +589,15 @@ def test_values_that_json_has_no_form_for() -> None:
     assert back == trace
 
 
+def line_of(**wrong: Any) -> str:
+    """Return a trace of one record in which something is wrong."""
+    rally = Rally(Light(), Light(), left=0)
+    with tracing(rally, last=5) as trace:
+        rally.ping.flip()
+    head, sent = trace.to_jsonl().splitlines()[:2]
+    return f"{head}\n{json.dumps({**json.loads(sent), 'seq': 5, **wrong})}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -598,6 +608,15 @@ def test_values_that_json_has_no_form_for() -> None:
         ('\n{"trace": 1}\n{"kind": "Odd"}', "line 3: 'Odd' is no kind of record"),
         ('{"trace": 1}\n{"kind": "Settled", "seq": 1}', "line 2: it is no Settled"),
         ('{"trace": 1}\n{"kind": "Settled", "odd": 1}', "line 2: it is no Settled"),
+        ("[" * 100_000, "line 1: it is no JSON"),
+        ('{"trace": 1, "participants": null}', "line 1: its participants are no list"),
+        (line_of(seq="x"), "line 2: its seq is 'x'"),
+        (line_of(seq=True), "line 2: its seq is True"),
+        (line_of(cause=[1]), "line 2: its cause is [1]"),
+        (line_of(cause=5), "line 2: its cause, 5, is not before it"),
+        (line_of(path=None), "line 2: its path is None"),
+        (line_of(kwargs=3), "line 2: its kwargs is 3"),
+        (line_of(event=3), "line 2: its event is 3"),
     ],
 )
 def test_a_text_that_is_no_trace(text: str, problem: str) -> None:
@@ -669,3 +688,36 @@ def test_a_stretch_that_ends_what_it_has_not_begun_is_no_loop() -> None:
     assert folded(items) == items
     whole = [("began", "a", "c", "text"), ("ended", "c")] * 3
     assert folded(whole) == [Loop(3, tuple(whole[:2]))]
+
+
+def test_a_trace_is_a_value_whatever_the_arguments_are() -> None:
+    """Arguments that hold themselves, names that begin with `$`, halves of letters."""
+    rally = Rally(Light(), Light(), left=0)
+    endless: list[Any] = []
+    endless.append(endless)
+    with tracing(rally) as trace:
+        rally.ping.flip(endless, "\udc80", **{"$x": 1})
+    back = Trace.from_jsonl(trace.to_jsonl())
+    sent: Any = back[0]
+    assert sent.args == (Repr("[[...]]"), "\udc80")
+    assert sent.kwargs == {"$x": 1}
+    assert back == trace == trace  # noqa: PLR0124
+    assert trace.to_jsonl().isascii()
+    assert back.tree() == trace.tree()
+
+
+def test_records_that_name_each_other_as_cause_are_all_told() -> None:
+    """A cause comes before its effect: what says else is told as if nothing led to it."""
+    records = [Settled(seq=one, cause=3 - one, reactions=0, failures=0) for one in (1, 2)]
+    trace = Trace(records)
+    assert len(trace.tree().splitlines()) == 2
+    assert len(trace.story(records[0])) == 1
+    assert trace.cause(records[0]) is None
+
+
+def test_folding_is_linear_where_nothing_folds() -> None:
+    """Steps that overlap fold nowhere, and cost no more than others."""
+    one = [("began", "x", "a", "t"), ("began", "x", "b", "t"), ("ended", "a")]
+    two = [("began", "x", "a", "t"), ("ended", "b"), ("began", "x", "b", "t"), ("ended", "a")]
+    items = [*one, *(two * 4000)]
+    assert folded(items) == items
