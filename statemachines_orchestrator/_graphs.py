@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator._wiring import Wire
     from statemachines_orchestrator.records import Record
-    from statemachines_orchestrator.topics import Topics
 
 __all__ = ["Graph", "Link", "MachineBox", "StateBox", "Step", "graph_of"]
 
@@ -103,7 +102,6 @@ class Graph:
     title: str
     machines: list[MachineBox]
     links: list[Link]
-    signals: tuple[str, ...]
 
 
 def graph_of(cls: Any, instance: Any, traces: Iterable[Iterable[Record]] | None) -> Graph:
@@ -112,13 +110,7 @@ def graph_of(cls: Any, instance: Any, traces: Iterable[Iterable[Record]] | None)
     links = [*_reactions(root), *_callbacks(root)]
     if traces is not None:
         _count(links, traces)
-    signals = tuple(sorted(_topics(cls).signals))
-    return Graph(cls.__name__, _merged(_machines(root)), links, signals)
-
-
-def _topics(cls: Any) -> Topics:
-    topics: Topics = cls.__declaration__.topics
-    return topics
+    return Graph(cls.__name__, _merged(_machines(root)), links)
 
 
 @attrs.frozen
@@ -132,6 +124,8 @@ class _Level:
     """The names of the fields that lead there, each with a dot."""
     holders: tuple[tuple[str, At], ...]
     """The holders, outermost first, each with the name under which it is injected."""
+    around: frozenset[Any] = frozenset()
+    """The classes of the holders."""
 
     @property
     def injected(self) -> dict[str, At]:
@@ -145,7 +139,11 @@ class _Level:
         return At.of(tuple(self.prefix.split(".")[:-1]), self.cls)
 
     def members(self) -> Iterator[tuple[str, Any, list[Any], bool]]:
-        """Yield the fields, each class in them, those there are of it, and if it is a fleet."""
+        """Yield the fields, each class in them, those there are of it, and if it is a fleet.
+
+        A class that holds its own kind is drawn once, and as often as there are instances.
+        """
+        around = self.around | {self.cls}
         for name, field in self.cls.__declaration__.fields.items():
             held = [
                 member
@@ -153,14 +151,16 @@ class _Level:
                 for _key, member in members_in(getattr(instance, name, None))
             ]
             for kind in dict.fromkeys(map(type, held)) or field.classes or ():
-                yield name, kind, [one for one in held if type(one) is kind], field.fleet
+                if held or kind not in around:
+                    yield name, kind, [one for one in held if type(one) is kind], field.fleet
 
     def below(self) -> Iterator[_Level]:
         """Yield the orchestrators in the fields."""
         injected = tuple(self.injected.items())
         for name, kind, found, _fleet in self.members():
             if hasattr(kind, "__declaration__"):
-                yield _Level(kind, found, f"{self.prefix}{name}.", injected)
+                around = self.around | {self.cls}
+                yield _Level(kind, found, f"{self.prefix}{name}.", injected, around)
 
 
 # Machines -------------------------------------------------------------------------------------

@@ -769,6 +769,30 @@ def test_an_instance_is_drawn_as_it_is() -> None:
     }
 
 
+class Branch(Orchestrator):
+    """An orchestrator that holds its own kind."""
+
+    light: Light
+    branches: Fleet[str, Branch] = attrs.field(factory=lambda: Fleet[str, Branch]())
+
+    flip = on("branches.light.flip").send("light.flip")
+
+
+def test_a_class_that_holds_its_own_kind() -> None:
+    """It is drawn once, and of an instance as often as it goes down."""
+    graph = graph_of(Branch, None, None)
+    assert [box.path for box in graph.machines] == ["light"]
+    branch = Branch(Light(), Fleet({"a": Branch(Light(), Fleet({"b": Branch(Light())}))}))
+    graph = graph_of(Branch, branch, None)
+    assert [box.path for box in graph.machines] == [
+        "light",
+        "branches.light",
+        "branches.branches.light",
+    ]
+    assert "branches.branches.light" in diagram(branch, "dot")
+    assert "branches.light.flip" in diagram(Branch)
+
+
 def test_direct_calls_of_callbacks_are_counted() -> None:
     """A direct call is counted where the callback of the machine made it."""
 
