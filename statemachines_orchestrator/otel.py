@@ -7,8 +7,11 @@ It needs the extra `otel`, the API of OpenTelemetry; the SDK is the application'
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
+from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -65,7 +68,8 @@ def instrument(
     below its cause, a span for each transition, from the sending of the event on, and for each
     reaction, from its start to its end. What failed is recorded as an exception.
     The span of a timer has a link to that of what set it.
-    An event that nothing came of, since it was refused, has no span.
+    An event that nothing came of, since it was refused, has no span. A call that was stopped, by a
+    `BaseException` say, ends its spans with the next call from the same thread and task.
 
     `tracer_provider` is by default the global one. Attributes, where there is something to tell:
     `statemachine.machine`, `.event`, `.source`, `.target`, `.reaction`, `.topic`, `.seq`, `.cause`.
@@ -93,6 +97,8 @@ class _Cascade:
     """The span of a call from outside, and those below it that have not ended."""
 
     span: Any
+    where: Any
+    """The thread and the task of the caller, whose next call begins when this one is over."""
     open: dict[int, Any] = attrs.Factory(dict[int, Any])
     turns: set[int | None] = attrs.Factory(set[Any])
     """Those of them that are of reactions."""
@@ -125,7 +131,7 @@ class _Spans:
         self.events: OrderedDict[int, _Event] = OrderedDict()
         """By `seq`, what was sent."""
         self.cascades: OrderedDict[int, _Cascade] = OrderedDict()
-        """Those that have not ended; of so many that a `BaseException` stopped, the last."""
+        """Those that have not ended, and those of which nobody said that they have."""
         self.early: OrderedDict[int | None, list[tuple[Failed, int]]] = OrderedDict()
         """By their cause, failures of observers that were called before we were."""
 
@@ -151,16 +157,19 @@ class _Spans:
         """Whether a cause is remembered; then it is for some while longer."""
         kept: tuple[OrderedDict[Any, Any], ...] = (self.known, self.events)
         for known in kept:
-            if cause in known:
+            with suppress(KeyError):
                 known.move_to_end(cause)
                 return True
         return False
 
     def cascade_of(self, span: Any, seq: int, now: int) -> _Cascade:
         """Return a cascade for the span of a call from outside."""
-        cascade = self.cascades[seq] = _Cascade(span)
-        while len(self.cascades) > _OPEN:
-            self.cascades.popitem(last=False)[1].end(now)
+        where = _where()
+        for other, known in list(self.cascades.items()):
+            if known.where == where or known.is_over or len(self.cascades) > _OPEN:
+                self.cascades.pop(other, None)
+                known.end(now)
+        cascade = self.cascades[seq] = _Cascade(span, where)
         return cascade
 
     def sent(self, record: Sent | Elapsed, now: int) -> None:
@@ -277,6 +286,15 @@ def _remember(known: OrderedDict[Any, Any], seq: int | None, value: Any) -> None
     known[seq] = value
     while len(known) > _KEPT:
         known.popitem(last=False)
+
+
+def _where() -> tuple[int, Any]:
+    """Return the thread and the task that run."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return get_ident(), None if task is None else id(task)
 
 
 def _event_of(record: Sent) -> str:

@@ -388,3 +388,30 @@ def test_a_long_step_keeps_its_span(
     engine.run(lambda: room.lever.pull())
     assert [line for line in spans.tree() if line[:1] != " "] == ["lever.pull"]
     assert [span.name for span in begun if span.is_recording()] == []
+
+
+def test_a_call_that_nobody_ends_is_ended_by_the_next(
+    engine: Engine, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step fails after its callback has called, or a cascade is stopped."""
+
+    class Stop(BaseException):
+        """Stops a cascade."""
+
+    class Room(Orchestrator):
+        order: Payment
+        lamp: Payment
+
+        @on("order.authorize")
+        def stop(self) -> None:
+            raise Stop
+
+    room = Room(engine.machine(Payment)(), engine.machine(Payment)())
+    begun = open_spans(spans, monkeypatch)
+    otel.instrument(room, spans.provider)
+    engine.raises(Stop, lambda: room.order.authorize())
+    assert [span.name for span in begun if span.is_recording()] == ["order.authorize", "stop"]
+    if engine.is_async:
+        monkeypatch.setattr(otel, "_OPEN", 0)  # another task makes the next call
+    engine.run(lambda: room.lamp.authorize())
+    assert [span.name for span in begun if span.is_recording()] == []
