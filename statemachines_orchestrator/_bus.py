@@ -48,15 +48,9 @@ class OrderedSignal(NamedSignal):
 
     set_class: Any = _Connections
 
-    def __init__(
-        self,
-        name: str,
-        on_error: Callable[[Any, Exception, Any], None],
-        on_change: Callable[[OrderedSignal], None],
-    ) -> None:
+    def __init__(self, name: str, bus: Bus) -> None:
         super().__init__(name)
-        self._on_error = on_error
-        self._on_change = on_change
+        self._bus = bus
         self._is_plain = True
         """Whether all receivers hear every sender and are held: then their dict has the order."""
 
@@ -74,13 +68,13 @@ class OrderedSignal(NamedSignal):
             raise AsyncObserverError(_name_of(receiver), self.name)
         self._is_plain = self._is_plain and sender is ANY and not weak
         super().connect(receiver, sender, weak)
-        self._on_change(self)
+        self._bus.changed(self)
         return receiver
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = ANY) -> None:
         """Disconnect `receiver`, as blinker does."""
         super().disconnect(receiver, sender)
-        self._on_change(self)
+        self._bus.changed(self)
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Any, Any]]:
         """Call every receiver for `sender` in the order of connection, unless the signal is muted.
@@ -97,7 +91,7 @@ class OrderedSignal(NamedSignal):
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
             except Exception as error:  # noqa: BLE001 - it becomes a failure of the cascade
-                self._on_error(receiver, error, kwargs.get("record"))
+                self._bus.failed(receiver, error, kwargs.get("record"))
         return results
 
 
@@ -128,7 +122,7 @@ class Bus(Namespace):
         try:
             return self[topic]  # type: ignore[return-value]
         except KeyError:
-            signal = self[topic] = OrderedSignal(topic, self._failed, self._changed)
+            signal = self[topic] = OrderedSignal(topic, self)
             return signal
 
     def heard(self, *topics: str) -> Iterator[NamedSignal]:
@@ -138,7 +132,7 @@ class Bus(Namespace):
             if signal is not None and signal.receivers:
                 yield signal
 
-    def _changed(self, signal: OrderedSignal) -> None:
+    def changed(self, signal: OrderedSignal) -> None:
         """Learn for which kinds of topics somebody listens, whatever other threads do."""
         kind, colon, _rest = signal.name.partition(":")
         if colon and signal.receivers:
@@ -153,7 +147,8 @@ class Bus(Namespace):
             signal.receivers for topic, signal in list(self.items()) if topic.startswith(f"{kind}:")
         )
 
-    def _failed(self, receiver: Any, error: Exception, record: Any) -> None:
+    def failed(self, receiver: Any, error: Exception, record: Any) -> None:
+        """Tell what a receiver raised."""
         self._on_error(_name_of(receiver), error, record)
 
 
