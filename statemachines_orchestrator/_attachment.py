@@ -28,7 +28,7 @@ from statemachines_orchestrator._places import NO_KEY, Place, place_of
 from statemachines_orchestrator._publisher import Publisher
 from statemachines_orchestrator._timers import Timers, restart_below
 from statemachines_orchestrator._turns import Subscription
-from statemachines_orchestrator.clock import Clock
+from statemachines_orchestrator.clock import is_clock
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
     MachineFieldIsSetError,
@@ -90,7 +90,7 @@ def _assemble(orchestrator: Any) -> None:
 def _clock_of(declaration: Any) -> Any:
     """Return what the factory of clocks makes."""
     clock = declaration.options.clock()
-    if isinstance(clock, type) or not isinstance(clock, Clock):
+    if not is_clock(clock):
         problem = f"its factory of clocks made {shown(clock)}"
         fix = "Give a class of clocks, or a function that returns one: clock=VirtualClock"
         raise DeclarationError(declaration.where, problem, fix)
@@ -102,7 +102,7 @@ def _begin_timeouts(place: Place) -> None:
     plans = [plan for plan in place.owner.__declaration__.plans if plan.timeout is not None]
     if plans:
         place.timers = Timers(place, plans)
-    _begin_below(place.owner)
+        _begin_below(place.owner)
 
 
 def _begin_below(owner: Any, wrong: list[Any] | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._timers import change_clock
-from statemachines_orchestrator.clock import Clock
+from statemachines_orchestrator.clock import Clock, is_clock
 from statemachines_orchestrator.exceptions import DeclarationError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def use_clock(orchestrator: Orchestrator, clock: _Clock) -> _Clock:
     """
     where = f"use_clock({type(orchestrator).__qualname__})"
     given: Any = clock
-    if isinstance(given, type) or not isinstance(given, Clock):
+    if not is_clock(given):
         raise DeclarationError(where, f"{clock!r} is no clock", "Give it VirtualClock(), say")
     orchestrator.bus  # noqa: B018 - raises if its constructor is not done
     place = place_of(orchestrator)

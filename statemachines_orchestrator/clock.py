@@ -15,7 +15,7 @@ import time
 from contextvars import Context
 from datetime import timedelta
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from statemachines_orchestrator._agenda import Agenda
@@ -33,6 +33,7 @@ __all__ = [
     "SystemClock",
     "VirtualClock",
     "check_duration",
+    "is_clock",
     "span_of",
     "system_clock",
 ]
@@ -49,7 +50,6 @@ class Handle(Protocol):
         """Take the call back; when it has been made it is too late, and nothing happens."""
 
 
-@runtime_checkable
 class Clock(Protocol):
     """Tells the time, and calls back."""
 
@@ -352,6 +352,13 @@ def _report(error: Exception, loop: asyncio.AbstractEventLoop | None) -> None:
     if loop is not None:
         message = "what came due failed, and nobody waits for it"
         loop.call_exception_handler({"message": message, "exception": error})
+
+
+def is_clock(value: Any) -> bool:
+    """Whether a value has the two methods of a clock; a class is none."""
+    if isinstance(value, type):
+        return False
+    return callable(getattr(value, "now", None)) and callable(getattr(value, "call_at", None))
 
 
 def check_duration(where: str, seconds: Any) -> float:
