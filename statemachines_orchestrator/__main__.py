@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._wiring import Wire, wiring
+from statemachines_orchestrator._wiring import Wire, conditions_of, wiring
 from statemachines_orchestrator.diagrams import FORMATS, diagram
 from statemachines_orchestrator.exceptions import OrchestratorError
 from statemachines_orchestrator.orchestrator import Orchestrator
@@ -120,11 +120,7 @@ def _wiring(given: Any) -> str:
 def _wire(wire: Wire) -> str:
     """Return `payment.authorize -> capture (shop.Shop.capture (shop.py, line 66))`."""
     sent = f" -> {', '.join(wire.targets)}" if wire.targets else ""
-    facts = [f"if {wire.cond}"] if wire.cond is not None else []
-    facts += ["if enabled"] if wire.if_enabled else []
-    if wire.seconds is not None:
-        length = wire.seconds if isinstance(wire.seconds, str) else f"{wire.seconds:g} s"
-        facts.append(f"{'every' if wire.repeat else 'after'} {length}")
+    facts = conditions_of(wire)
     told = f" [{', '.join(facts)}]" if facts else ""
     return f"{wire.topic} -> {wire.reaction}{sent}{told}    {wire.where}"
 

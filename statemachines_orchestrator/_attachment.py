@@ -26,7 +26,7 @@ from statemachines_orchestrator._members import (
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import NO_KEY, Place, place_of
 from statemachines_orchestrator._publisher import Publisher
-from statemachines_orchestrator._timers import Timers, restart_below
+from statemachines_orchestrator._timers import Timers, begin_anew
 from statemachines_orchestrator._turns import Subscription
 from statemachines_orchestrator.clock import is_clock
 from statemachines_orchestrator.exceptions import (
@@ -410,7 +410,7 @@ def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
     elif place.is_async:
         holder.must_await()
     if place.clock is not clock:
-        restart_below(inner)
+        begin_anew(inner)
     for below, below_key, member in members_of(inner):
         if is_orchestrator(member):
             _stand(member, place, below, below_key)

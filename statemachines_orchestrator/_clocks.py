@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._timers import change_clock
+from statemachines_orchestrator._timers import begin_anew
 from statemachines_orchestrator.clock import Clock, is_clock
 from statemachines_orchestrator.exceptions import DeclarationError
 
@@ -43,5 +43,10 @@ def use_clock(orchestrator: Orchestrator, clock: _Clock) -> _Clock:
     if place.holder is not None:
         problem = f"it has the clock of {place.holder.owner!r}, which holds it"
         raise DeclarationError(where, problem, "Set that of the holder")
-    change_clock(place, clock)
+    before, place.own_clock = place.own_clock, clock
+    try:
+        begin_anew(orchestrator)
+    except BaseException:
+        place.own_clock = before
+        raise
     return clock

@@ -73,12 +73,9 @@ class _Layout:
     """Gives everything of a graph an id, and says where arrows begin and end."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
         self.drawing = Drawing(graph.title)
         self.ends: dict[str, list[str]] = {}
         """The nodes at which the arrows of a topic begin and end."""
-        self.outs: dict[str, list[str]] = {}
-        """Of an entry to a compound state, its box."""
         self.named: set[str] = {
             topic for link in graph.links for topic in (*link.sources, *link.targets)
         }
@@ -93,8 +90,7 @@ class _Layout:
         """Lay out one machine."""
         ids: dict[str, str] = {}
         nodes, boxes = self.inside(key, machine, machine.states, ids)
-        for topic in (f"{machine.path}.*",):
-            self.ends.setdefault(topic, []).append(key)
+        self.ends.setdefault(f"{machine.path}.*", []).append(key)
         for number, step in enumerate(machine.steps):
             topic = f"{machine.path}.{step.event}"
             if topic in self.named and step.event:
@@ -142,29 +138,19 @@ class _Layout:
             self.ends[topic] = [key]
 
     def link(self, key: str, link: Link) -> None:
-        """Lay out a reaction with its arrows; a callback is an arrow with a name."""
-        if link.kind == "call":
-            key = self.call(key, link)
-        else:
-            kind = {"when": "join", "timeout": "timer"}.get(link.kind, "reaction")
-            label = f"{link.name}\n{_wrapped(link.text)}" if link.text else link.name
-            self.drawing.nodes.append(Node(key, kind, label))
-            for topic in link.sources:
-                self.arrows(link, topic, [(end, key) for end in self.ends[topic]])
+        """Lay out a reaction, or a callback, with its arrows."""
+        kind = {"call": "call", "when": "join", "timeout": "timer"}.get(link.kind, "reaction")
+        label = f"{link.name}\n{_wrapped(link.text)}" if link.text else link.name
+        if kind == "call":  # the arrows tell of which machine it is
+            label = link.name.rpartition(".")[2].replace("<lambda>", "a callback")
+        self.drawing.nodes.append(Node(key, kind, label))
+        for topic in link.sources:
+            self.arrows(link, topic, [(end, key) for end in self.ends[topic]])
         for topic in link.targets:
             self.arrows(link, topic, [(key, end) for end in self.ends[topic]])
         if link.is_open:
             self.drawing.nodes.append(Node(f"{key}o", "open", "?"))
             self.drawing.edges.append(Edge(key, f"{key}o", is_wire=True))
-
-    def call(self, key: str, link: Link) -> str:
-        """Lay out a callback."""
-        name = link.name.rpartition(".")[2]
-        label = "a callback" if name == "<lambda>" else name
-        self.drawing.nodes.append(Node(key, "call", label))
-        for topic in link.sources:
-            self.arrows(link, topic, [(end, key) for end in self.ends[topic]])
-        return key
 
     def arrows(self, link: Link, topic: str, ends: list[tuple[str, str]]) -> None:
         """Draw the arrows of one end of a link, with how often they were used."""

@@ -40,8 +40,7 @@ def folded(items: Sequence[Item]) -> list[Item]:
 def _folded(items: list[Item], length: int) -> list[Item]:
     """Fold the repetitions of stretches of one length; in one pass."""
     found: list[Item] = []
-    at = end = 0
-    """Up to `end` each item is like the one a stretch later."""
+    at = end = 0  # up to `end` each item is like the one a stretch later: looked at once
     while at < len(items):
         end = max(at, end)
         while end + length < len(items) and items[end] == items[end + length]:

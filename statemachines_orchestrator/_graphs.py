@@ -17,7 +17,7 @@ from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._reading import Body, read_body
 from statemachines_orchestrator._sources import At
 from statemachines_orchestrator._telling import names_of_path
-from statemachines_orchestrator._wiring import wiring
+from statemachines_orchestrator._wiring import conditions_of, wiring
 from statemachines_orchestrator.reactions import place
 from statemachines_orchestrator.records import Published, Sent, Started
 from statemachines_orchestrator.topics import canonical, walk_states
@@ -124,14 +124,16 @@ class _Level:
     """The names of the fields that lead there, each with a dot."""
     holders: tuple[tuple[str, At], ...]
     """The holders, outermost first, each with the name under which it is injected."""
-    around: frozenset[Any] = frozenset()
-    """The classes of the holders."""
+
+    @property
+    def outward(self) -> tuple[tuple[str, At], ...]:
+        """Itself behind its holders."""
+        return (*self.holders, (self.cls.__declaration__.options.orchestrator_name, self.at))
 
     @property
     def injected(self) -> dict[str, At]:
-        """What stands for an orchestrator by its name, here and outward."""
-        own = self.cls.__declaration__.options.orchestrator_name
-        return dict((*self.holders, (own, self.at)))
+        """What stands for an orchestrator by its name; of two that have one, for the nearer."""
+        return dict(self.outward)
 
     @property
     def at(self) -> At:
@@ -143,7 +145,7 @@ class _Level:
 
         A class that holds its own kind is drawn once, and as often as there are instances.
         """
-        around = self.around | {self.cls}
+        around = [at.cls for _name, at in self.outward]
         for name, field in self.cls.__declaration__.fields.items():
             held = [
                 member
@@ -154,13 +156,15 @@ class _Level:
                 if held or kind not in around:
                     yield name, kind, [one for one in held if type(one) is kind], field.fleet
 
+    def inner(self, name: str, kind: Any, found: list[Any]) -> _Level:
+        """Return the level of the orchestrators of one class in a field."""
+        return _Level(kind, found, f"{self.prefix}{name}.", self.outward)
+
     def below(self) -> Iterator[_Level]:
         """Yield the orchestrators in the fields."""
-        injected = tuple(self.injected.items())
         for name, kind, found, _fleet in self.members():
             if hasattr(kind, "__declaration__"):
-                around = self.around | {self.cls}
-                yield _Level(kind, found, f"{self.prefix}{name}.", injected, around)
+                yield self.inner(name, kind, found)
 
 
 # Machines -------------------------------------------------------------------------------------
@@ -168,10 +172,9 @@ class _Level:
 
 def _machines(level: _Level) -> Iterator[MachineBox]:
     """Yield the machines of a class at any depth, in the order of fields."""
-    below = iter(level.below())
     for name, kind, found, is_fleet in level.members():
         if hasattr(kind, "__declaration__"):
-            yield from _machines(next(below))
+            yield from _machines(level.inner(name, kind, found))
         else:
             yield _machine(f"{level.prefix}{name}", kind, found, is_fleet=is_fleet)
 
@@ -260,6 +263,7 @@ def _reactions(level: _Level) -> Iterator[Link]:
     for (name, where), wires in by_name.items():
         sources = {topic: wire.topic for wire in wires for topic in _sources(wire)}
         body = _body(level, name, wires, sources)
+        asked = [wires[0].topic] if wires[0].kind == "when" else []
         yield Link(
             name=level.prefix + name,
             kind=wires[0].kind,
@@ -267,7 +271,7 @@ def _reactions(level: _Level) -> Iterator[Link]:
             targets=tuple(body.targets),
             is_open=not body.is_complete,
             where=where,
-            text=_condition(wires[0]),
+            text=", ".join(asked + conditions_of(wires[0])),
             sender=level.prefix + name,
         )
     for below in level.below():
@@ -286,21 +290,6 @@ def _sources(wire: Wire) -> list[str]:
     if wire.kind == "timeout":
         return ["enter:" + wire.topic.partition(":")[2]]
     return [wire.topic]
-
-
-def _condition(wire: Wire) -> str:
-    parts: list[str] = []
-    if wire.kind == "timeout":
-        every = "every " if wire.repeat else "after "
-        length = wire.seconds if isinstance(wire.seconds, str) else f"{wire.seconds:g} s"
-        parts.append(f"{every}{length}")
-    if wire.kind == "when":
-        parts.append(wire.topic)
-    if wire.cond is not None:
-        parts.append(f"if {wire.cond}")
-    if wire.if_enabled:
-        parts.append("if enabled")
-    return ", ".join(parts)
 
 
 def _body(level: _Level, name: str, wires: list[Wire], sources: Iterable[str]) -> Body:

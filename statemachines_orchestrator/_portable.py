@@ -148,10 +148,10 @@ def _parsed(number: int, line: str) -> Mapping[str, Any]:
         facts: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UnreadableTraceError(number, f"it is no JSON: {error}") from None
-    found = facts
+    known: Mapping[str, Any] = facts
     if not isinstance(facts, dict):
         raise UnreadableTraceError(number, f"it is no JSON object: {line:.60}")
-    return found  # type: ignore[no-any-return] # an object, as was just asked
+    return known
 
 
 def _record(number: int, facts: Mapping[str, Any]) -> Record:
@@ -159,23 +159,33 @@ def _record(number: int, facts: Mapping[str, Any]) -> Record:
     kind = _KINDS.get(str(facts.get("kind")))
     if kind is None:
         _refuse(number, f"{facts.get('kind')!r} is no kind of record")
-    given: dict[str, Any] = {}
     for name, value in facts.items():
         wanted = _WANTED.get(name)
         if wanted is not None and not (isinstance(value, wanted) and type(value) is not bool):
             _refuse(number, f"its {name} is {value!r:.40}")
-        if name in _TUPLES:
-            given[name] = tuple(_restored(one) for one in value)
-        elif name == "kwargs":
-            given[name] = {key: _restored(one) for key, one in value.items()}
-        elif name != "kind":
-            given[name] = _restored(value)
+    try:
+        given = _given(facts)
+    except (TypeError, ValueError) as error:
+        _refuse(number, f"a value in it is none: {error}")
     if given.get("cause") is not None and given["cause"] >= given.get("seq", 0):
         _refuse(number, f"its cause, {given['cause']}, is not before it")
     try:
         return kind(**given)
     except TypeError as error:
         _refuse(number, f"it is no {kind.__name__}: {error}")
+
+
+def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record's fields."""
+    given: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name in _TUPLES:
+            given[name] = tuple(_restored(one) for one in value)
+        elif name == "kwargs":
+            given[name] = {key: _restored(one) for key, one in value.items()}
+        elif name != "kind":
+            given[name] = _restored(value)
+    return given
 
 
 def _refuse(number: int, problem: str) -> NoReturn:

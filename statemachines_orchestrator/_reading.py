@@ -9,14 +9,14 @@ incomplete. Nothing is guessed: an arrow says what may be sent, and never what t
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
+from inspect import ismemberdescriptor
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statemachines_orchestrator._sources import At, bound_by, is_hosts, is_slot, statements_of
+from statemachines_orchestrator._sources import At, bound_by, is_hosts, statements_of
 from statemachines_orchestrator.topics import canonical
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "read_body"]
 
-_PURE = frozenset(vars(builtins)) & {
-    *("bool", "enumerate", "format", "hash", "id", "isinstance", "len", "list", "print", "range"),
-    *("repr", "reversed", "sorted", "str", "tuple", "type"),
-}
+_PURE = frozenset(
+    (
+        *("bool", "enumerate", "format", "hash", "id", "isinstance", "len", "list", "print"),
+        *("range", "repr", "reversed", "sorted", "str", "tuple", "type"),
+    )
+)
 """Builtins that do nothing to what they are given but look at it."""
 _COPIES = frozenset(("list", "reversed", "sorted", "tuple"))
 _VIEWS = {"items": "pairs", "values": "members"}
@@ -145,14 +147,13 @@ class _Reader(ast.NodeVisitor):
         member = None if at is None else attrs.evolve(at, form="one")
         if at is not None and at.form == "members":
             self.bind_target(target, member)
-        elif (
-            at is not None
-            and at.form == "pairs"
-            and isinstance(target, ast.Tuple)
-            and len(target.elts) == len("kv")
-        ):
-            self.bind_target(target.elts[0], None)
-            self.bind_target(target.elts[1], member)
+        elif at is not None and at.form == "pairs" and isinstance(target, ast.Tuple):
+            key, *values_of_keys = target.elts
+            self.bind_target(key, None)
+            for one in values_of_keys:
+                self.bind_target(one, member if len(values_of_keys) == 1 else None)
+            if len(values_of_keys) != 1:
+                self.open()
         else:
             if at is not None and at.form != "fleet":  # a fleet's keys are keys
                 self.open()
@@ -311,7 +312,7 @@ class _Reader(ast.NodeVisitor):
             return not hasattr(declared, "__get__") and not base.vocabulary.takes(canonical(name))
         if name in _SENDING or name == "machines":
             return False
-        return name in _SILENT or not hasattr(declared, "__get__") or is_slot(declared)
+        return name in _SILENT or not hasattr(declared, "__get__") or ismemberdescriptor(declared)
 
     def visit_FunctionDef(self, node: Any) -> None:
         """Read an inner function: it may be called; its parameters are names of their own."""

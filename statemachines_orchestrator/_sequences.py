@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from statemachines_orchestrator._folding import folded
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._telling import machine_of_record, moved
+from statemachines_orchestrator._telling import cause_in, machine_of_record, moved
 from statemachines_orchestrator.records import (
     Abandoned,
     Elapsed,
@@ -105,7 +105,7 @@ class _Drawing:
     def arrow(self, record: Sent) -> Iterator[Item]:
         """Yield the arrow of an event, with what sent it, and the beginning of its step."""
         text = record.event
-        cause = self.known.get(record.cause)
+        cause = cause_in(self.known, record)
         if isinstance(cause, Started):
             why = "posted" if cause.name == cause.topic else cause.name
             text += f" ({why})"
@@ -125,7 +125,7 @@ class _Drawing:
             if machine is not None:
                 self.machines[machine] = None
                 return machine
-            record = self.known.get(record.cause)
+            record = cause_in(self.known, record)
         return self.call_of(OUTSIDE)
 
     def call_of(self, actor: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator.topics import Topics
 
-__all__ = ["At", "bound_by", "is_hosts", "is_slot", "statements_of"]
+__all__ = ["At", "bound_by", "is_hosts", "statements_of"]
 
 MANY: Any = property()
 """Stands for what is not the same in all classes: something that cannot be followed."""
@@ -74,7 +74,7 @@ def statements_of(function: Any) -> list[Any] | None:
     except (OSError, TypeError, SyntaxError):
         return None
     last = max(line for _start, _end, line in function.__code__.co_lines() if line is not None)
-    if last >= max(first, 1) + len(lines):  # a lambda that was cut off
+    if last >= first + len(lines):  # a lambda that was cut off
         return None
     if function.__name__ == "<lambda>":
         lambdas = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
@@ -101,8 +101,3 @@ def bound_by(node: ast.AST) -> Iterator[str]:
 def is_hosts(function: Any) -> bool:
     """Whether a function is python-statemachine's."""
     return str(getattr(function, "__module__", "")).partition(".")[0] == "statemachine"
-
-
-def is_slot(declared: Any) -> bool:
-    """Whether a descriptor is the place of a field of a slotted class."""
-    return type(declared).__name__ == "member_descriptor"

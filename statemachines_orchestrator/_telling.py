@@ -20,9 +20,11 @@ from statemachines_orchestrator.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
+    "cause_in",
+    "fields_of",
     "machine_of_record",
     "moved",
     "named",
@@ -32,28 +34,48 @@ __all__ = [
 ]
 
 
+def cause_in(known: Mapping[int | None, Record], record: Record) -> Record | None:
+    """Return the cause of a record, if it is known: something that was there before it."""
+    cause = known.get(record.cause)
+    return cause if cause is not None and cause.seq < record.seq else None
+
+
+def _parts(record: Record) -> Iterator[tuple[Any, bool]]:
+    """Yield the parts of a record's path, and whether each is the key of a fleet."""
+    keys = list(record.keys)
+    for number, part in enumerate(record.path):
+        is_key = bool(number and keys and part == keys[0])
+        if is_key:
+            del keys[0]
+        yield part, is_key
+
+
 def place_in_words(record: Record) -> str:
     """Return what a record is about: `order`, `desk.order`, `items['a']`; empty: the outermost."""
-    keys = list(record.keys)
-    words = ""
-    for part in record.path:
-        if keys and part == keys[0] and words:
-            words += f"[{shown(keys.pop(0))}]"
-        else:
-            words += f".{part}" if words else f"{part}"
-    return words
+    words = (f"[{shown(part)}]" if is_key else f".{part}" for part, is_key in _parts(record))
+    return "".join(words).removeprefix(".")
 
 
 def names_of_path(record: Record) -> list[str]:
     """Return the names of a record's path, without the keys of fleets."""
-    keys = list(record.keys)
-    names: list[str] = []
-    for part in record.path:
-        if keys and names and part == keys[0]:
-            keys.pop(0)
-        else:
-            names.append(str(part))
-    return names
+    return [str(part) for part, is_key in _parts(record) if not is_key]
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    """Return what a record tells beside its text, `None` where it tells nothing."""
+    fields: dict[str, Any] = {
+        "machine": machine_of_record(record),
+        "event": getattr(record, "event", None),
+        "source": getattr(record, "source", None),
+        "target": getattr(record, "target", None),
+        "reaction": getattr(record, "name", None),
+        "topic": getattr(record, "topic", None),
+    }
+    texts = {
+        name: None if value is None else str(getattr(value, "id", value))
+        for name, value in fields.items()
+    }
+    return {**texts, "seq": record.seq, "cause": record.cause}
 
 
 def machine_of_record(record: Record) -> str | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._places import Place
     from statemachines_orchestrator.clock import Handle
 
-__all__ = ["Delay", "Timers", "change_clock", "restart_below", "timers_of"]
+__all__ = ["Delay", "Timers", "begin_anew", "timers_of"]
 
 
 class Delay(Timer):
@@ -185,8 +185,9 @@ class Timers:
 
     # On the clock -------------------------------------------------------------------------
 
-    def armed(self, timer: Any, clock: Any, due: float) -> Handle:
-        """Hand a timer to a clock; what needs an event loop waits for one."""
+    def armed(self, timer: Any, due: float) -> Handle:
+        """Hand a timer to the clock; what needs an event loop waits for one."""
+        clock = self.place.clock
         call_at = clock.call_at
         if isinstance(clock, SystemClock):
             loop = lasting_loop()
@@ -200,8 +201,8 @@ class Timers:
         return handle
 
     def schedule(self, timer: Any) -> None:
-        """Hand a timer to the clock of now."""
-        self.hold(timer, timer.due, self.armed(timer, self.place.clock, timer.due))
+        """Hand a timer to the clock, for the time at which it is due."""
+        self.hold(timer, timer.due, self.armed(timer, timer.due))
 
     def hold(self, timer: Any, due: float, handle: Handle) -> None:
         """Keep what a clock has returned, in the place of what was kept before."""
@@ -235,7 +236,7 @@ class Timers:
 
     def wake(self) -> None:
         """Hand what waits for an event loop, or was on one that is closed, to the running one."""
-        if not self.waiting and not self.loops:  # mostly
+        if not self.waiting and not self.loops:  # each transition asks
             return
         is_adrift = any(loop.is_closed() for loop in tuple(self.loops))
         if not (self.waiting or is_adrift):
@@ -299,29 +300,21 @@ def timers_of(place: Place) -> Timers:
     return timers
 
 
-def restart_below(owner: Any) -> None:
-    """Begin everything anew that is pending, here and below: there is another clock."""
-    for timers in _timers_below(owner):
-        for timer in timers.pending():
-            timers.restart(timer)
+def begin_anew(owner: Any) -> None:
+    """Let everything that is pending, here and below, begin anew, in full: on another clock.
 
-
-def change_clock(place: Place, clock: Any) -> None:
-    """Let everything that is pending, here and below, begin anew on another clock.
-
-    If that raises, nothing is changed.
+    If that clock raises, everything stays on the one before.
     """
     armed: list[tuple[Timers, Any, float, Handle]] = []
     try:
-        for timers in _timers_below(place.owner):
+        for timers in _timers_below(owner):
             for timer in timers.pending():
-                due = clock.now() + timer.span
-                armed.append((timers, timer, due, timers.armed(timer, clock, due)))
+                due = timers.place.clock.now() + timer.span
+                armed.append((timers, timer, due, timers.armed(timer, due)))
     except BaseException:
         for _timers, _timer, _due, handle in armed:
             handle.cancel()
         raise
-    place.own_clock = clock
     for timers, timer, due, handle in armed:
         timers.hold(timer, due, handle)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statemachines_orchestrator._telling import told_in_a_line
+from statemachines_orchestrator._telling import cause_in, told_in_a_line
 from statemachines_orchestrator.records import Elapsed, Settled
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def tree(records: Sequence[Record]) -> str:
     below: dict[int | None, list[Record]] = {}
     roots: list[Record] = []
     for record in records:
-        parent = _parent_of(record, known)
+        parent = cause_in(known, record)
         if isinstance(record, Settled):
             parent = _root_of(parent, known)
         if parent is None:
@@ -41,15 +41,10 @@ def tree(records: Sequence[Record]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _parent_of(record: Record, known: dict[int | None, Record]) -> Record | None:
-    parent = known.get(record.cause)
-    return parent if parent is not None and parent.seq < record.seq else None
-
-
 def _root_of(record: Record | None, known: dict[int | None, Record]) -> Record | None:
     """Return the call from outside, or the timer, that led to a record."""
     while record is not None and not isinstance(record, Elapsed):
-        parent = _parent_of(record, known)
+        parent = cause_in(known, record)
         if parent is None:
             break
         record = parent

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator.orchestrator import Orchestrator
 
-__all__ = ["Wire", "subscribe", "wiring"]
+__all__ = ["Wire", "conditions_of", "subscribe", "wiring"]
 
 
 @attrs.frozen
@@ -50,6 +50,19 @@ class Wire:
     """The time of a timeout, or the name of the attribute or method that gives it."""
     repeat: bool
     """Whether a timeout runs again after each such time."""
+
+
+def conditions_of(wire: Wire) -> list[str]:
+    """Return under which conditions a reaction runs, in words."""
+    told: list[str] = []
+    if wire.seconds is not None:
+        length = wire.seconds if isinstance(wire.seconds, str) else f"{wire.seconds:g} s"
+        told.append(f"{'every' if wire.repeat else 'after'} {length}")
+    if wire.cond is not None:
+        told.append(f"if {wire.cond}")
+    if wire.if_enabled:
+        told.append("if enabled")
+    return told
 
 
 def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:

@@ -1,8 +1,10 @@
 """Diagrams: the whole orchestration, drawn.
 
-print(diagram(Shop))                   # a Mermaid flowchart, for a README
-print(diagram(shop, "dot"))            # Graphviz, with the active states
-    diagram(shop, "svg", traces=trace)     # with how often each wire was used
+    print(diagram(Shop))                # a Mermaid flowchart, for a README
+    print(diagram(shop, "dot"))         # Graphviz, with the active states
+    diagram(shop, "svg", traces=trace)  # with how often each wire was used
+
+They read the wiring and the source of a class, and records.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._observing import observe
-from statemachines_orchestrator._telling import machine_of_record, told_in_a_line
+from statemachines_orchestrator._telling import fields_of, told_in_a_line
 from statemachines_orchestrator.exceptions import DeclarationError
 from statemachines_orchestrator.records import Abandoned, Failed
 
@@ -46,25 +46,7 @@ def log_records(orchestrator: Orchestrator, level: int = logging.INFO) -> Callab
         if isinstance(record, (Failed, Abandoned)):
             importance = max(level, logging.ERROR if error is not None else logging.WARNING)
         if logger.isEnabledFor(importance):
-            text, fields = told_in_a_line(record), _fields(record)
-            logger.log(importance, "%s", text, exc_info=error, extra=fields)
+            fields = {"kind": type(record).__name__, **fields_of(record)}
+            logger.log(importance, "%s", told_in_a_line(record), exc_info=error, extra=fields)
 
     return observe(orchestrator, log, where)
-
-
-def _fields(record: Record) -> dict[str, Any]:
-    """Return what stands in a log record beside its text."""
-    event = getattr(record, "event", None)
-    fields: dict[str, Any] = {
-        "kind": type(record).__name__,
-        "seq": record.seq,
-        "cause": record.cause,
-        "machine": machine_of_record(record),
-        "event": None if event is None else str(event),
-        "reaction": getattr(record, "name", None),
-        "topic": getattr(record, "topic", None),
-    }
-    for name in ("source", "target"):
-        state = getattr(record, name, None)
-        fields[name] = None if state is None else str(getattr(state, "id", state))
-    return fields

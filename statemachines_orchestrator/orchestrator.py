@@ -306,7 +306,10 @@ class Orchestrator:
         from statemachines_orchestrator.diagrams import diagram  # noqa: PLC0415 - it draws these
 
         drawn = diagram(self, spec)
-        return drawn if isinstance(drawn, str) else repr(drawn)
+        if not isinstance(drawn, str):
+            where, problem = f"format(..., {spec!r})", "its picture is no text"
+            raise DeclarationError(where, problem, f"Call diagram(..., {spec!r})")
+        return drawn
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         """Return its picture for a notebook; without Graphviz, the text alone."""

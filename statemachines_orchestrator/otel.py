@@ -27,7 +27,7 @@ except ImportError as error:
     raise ImportError(message) from error
 
 from statemachines_orchestrator._observing import observe
-from statemachines_orchestrator._telling import machine_of_record, named, told_in_a_line
+from statemachines_orchestrator._telling import fields_of, machine_of_record, named, told_in_a_line
 from statemachines_orchestrator.records import (
     Abandoned,
     Elapsed,
@@ -89,7 +89,6 @@ class _Event:
     caller: Any
     """The context of the caller, for a call from outside."""
     root: Any = None
-    step: Any = None
 
 
 @attrs.define
@@ -208,8 +207,7 @@ class _Spans:
                 if event.root is None
                 else (event.root.span, event.root)
             )
-            event.step = self.begun(parent, cascade, record, _event_of(record), event.at)
-            found = event.step, cascade
+            found = self.begun(parent, cascade, record, _event_of(record), event.at), cascade
         _remember(self.known, record.seq, found)
         return found
 
@@ -303,22 +301,5 @@ def _event_of(record: Sent) -> str:
 
 def _facts(record: Record) -> dict[str, Any]:
     """Return the attributes of a span: what the record tells."""
-    facts: dict[str, Any] = {
-        "machine": machine_of_record(record),
-        "event": getattr(record, "event", None),
-        "source": getattr(record, "source", None),
-        "target": getattr(record, "target", None),
-        "reaction": getattr(record, "name", None),
-        "topic": getattr(record, "topic", None),
-        "seq": record.seq,
-        "cause": record.cause,
-    }
-    return {
-        f"statemachine.{name}": value if name in {"seq", "cause"} else _text(value)
-        for name, value in facts.items()
-        if value is not None
-    }
-
-
-def _text(value: Any) -> str:
-    return str(getattr(value, "id", value))
+    fields = fields_of(record).items()
+    return {f"statemachine.{name}": value for name, value in fields if value is not None}

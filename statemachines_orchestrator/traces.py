@@ -1,8 +1,10 @@
 """Traces: what happened in an orchestrator, record by record, with exact causes.
 
-with tracing(shop) as trace:
-    shop.order.process()
-print(trace.tree())
+    with tracing(shop) as trace:
+        shop.order.process()
+    print(trace.tree())
+
+They read records, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from typing import TYPE_CHECKING, Any, overload
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._portable import Repr, facts_of, read_lines, written_lines
 from statemachines_orchestrator._sequences import sequence_diagram
-from statemachines_orchestrator._telling import machine_of_record, names_of_path
+from statemachines_orchestrator._telling import cause_in, machine_of_record, names_of_path
 from statemachines_orchestrator._trees import tree
 from statemachines_orchestrator.exceptions import DeclarationError, UnreadableTraceError
 from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator
 
 __all__ = ["Repr", "Trace", "tracing"]
 
@@ -81,12 +83,12 @@ class Trace(Sequence[Record]):
     @overload
     def __getitem__(self, index: slice) -> Trace: ...
     def __getitem__(self, index: int | slice) -> Record | Trace:
-        found = self._records if isinstance(self._records, list) else self._ordered()
-        if not self._in_order:
-            found = self._ordered()
+        is_ready = self._in_order and isinstance(self._records, list)
+        found: Any = self._records if is_ready else self._ordered()
         if isinstance(index, slice):
             return Trace(found[index], self.participants)
-        return found[index]
+        record: Record = found[index]
+        return record
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trace):
@@ -128,7 +130,7 @@ class Trace(Sequence[Record]):
 
         `None` for a call from outside, and where the trace does not reach back so far.
         """
-        return _cause_in(self._by_seq(), record)
+        return cause_in(self._by_seq(), record)
 
     def story(self, record: Record) -> Trace:
         """Return what led to a record, from the first cause to the record itself."""
@@ -137,7 +139,7 @@ class Trace(Sequence[Record]):
         at: Record | None = record
         while at is not None:
             found.append(at)
-            at = _cause_in(known, at)
+            at = cause_in(known, at)
         return Trace(found, self.participants)
 
     def _by_seq(self) -> dict[int | None, Record]:
@@ -200,7 +202,8 @@ class Trace(Sequence[Record]):
         """Return the trace as lines of JSON, one for each record, after one that tells of it.
 
         States stand there by their ids, machines not at all. A value that JSON has no form for
-        becomes `{"$repr": "..."}`, and a tuple `{"$tuple": [...]}`.
+        becomes `{"$repr": "..."}`, a tuple `{"$tuple": [...]}`, and a mapping in which a key begins
+        with `$` becomes `{"$dict": [[key, value], ...]}`.
         """
         return written_lines(self._ordered(), self.participants)
 
@@ -218,12 +221,6 @@ class Trace(Sequence[Record]):
 
 def _seq(record: Record) -> int:
     return record.seq
-
-
-def _cause_in(known: Mapping[int | None, Record], record: Record) -> Record | None:
-    """Return the cause of a record: something that was there before it."""
-    cause = known.get(record.cause)
-    return cause if cause is not None and cause.seq < record.seq else None
 
 
 def _names_of(record: Record) -> list[str]:

@@ -986,6 +986,8 @@ def test_pictures() -> None:
     assert bundle["text/plain"] == repr(relay)
     assert "<svg" in bundle["image/svg+xml"]
     assert f"{relay:svg}" == diagram(relay, "svg")
+    with pytest.raises(DeclarationError, match=r"format\(\.\.\., 'png'\).*Call diagram"):
+        format(relay, "png")
 
 
 def test_format_draws(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ from statemachines_orchestrator import (
     use_clock,
     when,
 )
-from statemachines_orchestrator._folding import Loop, folded
+from statemachines_orchestrator._folding import LONGEST, Loop, folded
 from statemachines_orchestrator._observing import EVERYTHING
 from statemachines_orchestrator.traces import Repr, Trace, tracing
 
@@ -617,6 +617,8 @@ def line_of(**wrong: Any) -> str:
         (line_of(path=None), "line 2: its path is None"),
         (line_of(kwargs=3), "line 2: its kwargs is 3"),
         (line_of(event=3), "line 2: its event is 3"),
+        (line_of(args=[{"$tuple": 3}]), "line 2: a value in it is none: 'int' object is not"),
+        (line_of(args=[{"$dict": [3]}]), "line 2: a value in it is none: cannot unpack"),
     ],
 )
 def test_a_text_that_is_no_trace(text: str, problem: str) -> None:
@@ -708,16 +710,32 @@ def test_a_trace_is_a_value_whatever_the_arguments_are() -> None:
 
 def test_records_that_name_each_other_as_cause_are_all_told() -> None:
     """A cause comes before its effect: what says else is told as if nothing led to it."""
-    records = [Settled(seq=one, cause=3 - one, reactions=0, failures=0) for one in (1, 2)]
+    records = [Failed(seq=one, cause=3 - one, name="odd", exception=KeyError()) for one in (1, 2)]
     trace = Trace(records)
     assert len(trace.tree().splitlines()) == 2
+    assert f"{trace:mermaid}".count("odd failed") == 2
     assert len(trace.story(records[0])) == 1
     assert trace.cause(records[0]) is None
 
 
+class Counted(tuple[str, ...]):
+    """An item of a drawing that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = tuple.__hash__
+
+
 def test_folding_is_linear_where_nothing_folds() -> None:
-    """Steps that overlap fold nowhere, and cost no more than others."""
+    """Steps that overlap fold nowhere: each item is compared once for each length that is tried."""
     one = [("began", "x", "a", "t"), ("began", "x", "b", "t"), ("ended", "a")]
     two = [("began", "x", "a", "t"), ("ended", "b"), ("began", "x", "b", "t"), ("ended", "a")]
-    items = [*one, *(two * 4000)]
-    assert folded(items) == items
+    items = [Counted(item) for item in [*one, *(two * 500)]]
+    found = folded(items)
+    assert 0 < Counted.compared <= 2 * LONGEST * len(items)
+    assert found == items
