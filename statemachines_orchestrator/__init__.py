@@ -16,6 +16,7 @@ A field may also hold a fleet of machines, or another orchestrator.
 Instruments, imported from their modules, that read records and the wiring:
 
     traces          what happened, and why
+    snapshots       the state of the whole, as a value
     diagrams        the whole orchestration, drawn
     logs, otel      the standard logging, and OpenTelemetry
 """
@@ -40,12 +41,15 @@ from statemachines_orchestrator.exceptions import (
     NoMachinesOnOrchestratorError,
     NotAMemberError,
     NotAReactionError,
+    NotAtRestError,
     OrchestratorError,
     ReactionErrors,
     RunawayCascadeError,
+    SnapshotDoesNotFitError,
     StateFieldIsNotUniqueError,
     UnexpectedAnnotationTypeError,
     UnknownTopicError,
+    UnreadableSnapshotError,
     UnreadableTraceError,
     UnsupportedHostError,
     WrongMachineError,
@@ -100,6 +104,7 @@ __all__ = [
     "NoMachinesOnOrchestratorError",
     "NotAMemberError",
     "NotAReactionError",
+    "NotAtRestError",
     "Orchestrator",
     "OrchestratorError",
     "Published",
@@ -108,12 +113,14 @@ __all__ = [
     "RunawayCascadeError",
     "Sent",
     "Settled",
+    "SnapshotDoesNotFitError",
     "Started",
     "StateFieldIsNotUniqueError",
     "SystemClock",
     "Transitioned",
     "UnexpectedAnnotationTypeError",
     "UnknownTopicError",
+    "UnreadableSnapshotError",
     "UnreadableTraceError",
     "UnsupportedHostError",
     "VirtualClock",

@@ -44,7 +44,7 @@ from statemachines_orchestrator.fleets import Fleet
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
-__all__ = ["assemble", "disassemble", "set_machine"]
+__all__ = ["arrange", "assemble", "assemble_at_rest", "disassemble", "set_machine"]
 
 
 def assemble(orchestrator: Any) -> None:
@@ -60,7 +60,39 @@ def assemble(orchestrator: Any) -> None:
         raise
 
 
-def _assemble(orchestrator: Any) -> None:
+def assemble_at_rest(orchestrator: Any, clock: Any = None) -> None:
+    """Assemble an orchestrator that goes on where another one stood: no times begin."""
+    with attaching:
+        _assemble(orchestrator, clock)
+    place = place_of(orchestrator)
+    plans = _timeouts_of(place)
+    if plans:
+        place.timers = Timers(place, plans)
+
+
+def arrange(place: Place, name: str, members: Mapping[Any, Any]) -> None:
+    """Let exactly these stand in a field, in this order. It is no move, and nothing is announced.
+
+    Those that stood there and do not any more are detached; all of them are at rest.
+    """
+    owner = place.owner
+    held: Any = getattr(owner, name, None)
+    stood = dict(members_in(held))
+    with attaching:
+        for key, member in stood.items():
+            if members.get(key) is not member:
+                place.forget(name, key)
+                _detach(place, member)
+        for key, member in members.items():
+            if stood.get(key) is not member:
+                _attach(place, name, key, member)
+        if owner.__declaration__.fields[name].fleet:
+            held.arrange(members)
+        elif members != stood:
+            object.__setattr__(owner, name, members.get(NO_KEY))
+
+
+def _assemble(orchestrator: Any, clock: Any = None) -> None:
     cls = orchestrator.__class__
     declaration: Any = cls.__declaration__
     if not declaration.is_resolved:
@@ -71,7 +103,7 @@ def _assemble(orchestrator: Any) -> None:
         if value is not None or not declaration.fields[name].optional:
             checked.field(name, value)
     cls.__declaration__ = declaration
-    clock = _clock_of(declaration)
+    clock = _clock_of(declaration) if clock is None else clock
     bus = Bus(
         lambda topic: declaration.topics.resolve(topic, declaration.where),
         lambda name, error, record: _calls.observer_failed(orchestrator, name, error, record),
@@ -99,10 +131,14 @@ def _clock_of(declaration: Any) -> Any:
 
 def _begin_timeouts(place: Place) -> None:
     """Begin the times of the states that are active now."""
-    plans = [plan for plan in place.owner.__declaration__.plans if plan.timeout is not None]
+    plans = _timeouts_of(place)
     if plans:
         place.timers = Timers(place, plans)
         _begin_below(place.owner)
+
+
+def _timeouts_of(place: Place) -> list[Any]:
+    return [plan for plan in place.owner.__declaration__.plans if plan.timeout is not None]
 
 
 def _begin_below(owner: Any, wrong: list[Any] | None = None) -> None:

@@ -122,7 +122,7 @@ class Cascade:
     def _look(self, turn: Turn) -> None:
         """Look for a loop at the bound; where nothing repeats, double the bound."""
         owner = self.looked_at = turn.owner
-        bound = (self.bounds or {}).get(id(owner), owner.__declaration__.options.max_reactions)
+        bound = (self.bounds or {}).get(id(owner), turn.place.max_reactions)
         if bound is None:
             self.looks_at = self.turns + WATCHED
             return

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Declaration", "Options", "declare", "finish"]
 
 
+_HOOKS = {"dump": "lambda name, model: ...", "load": "lambda name, data, model: ..."}
+
+
 @attrs.frozen
 class Options:
     """The class keywords that subclasses inherit."""
@@ -46,15 +49,18 @@ class Options:
     orchestrator_name: str = "orc"
     max_reactions: int | None = 100_000
     clock: Callable[[], Any] = system_clock
+    dump: Callable[[str, Any], Any] | None = None
+    load: Callable[[str, Any, Any], Any] | None = None
 
     def replaced(self, where: str, given: Mapping[str, Any]) -> Options:
         """Return the options with those `given` in their place, checked."""
         for word in given:
-            if word not in ("orchestrator_name", "max_reactions", "clock"):
+            if word not in attrs.fields_dict(Options):
                 raise DeclarationError(
                     where,
                     f"{word} is no class keyword of an orchestrator",
-                    "There are orchestrator_name, max_reactions, clock, abstract and kw_only",
+                    "There are orchestrator_name, max_reactions, clock, dump, load, abstract and "
+                    "kw_only",
                 )
         options = attrs.evolve(self, **given)
         name: Any = options.orchestrator_name
@@ -78,6 +84,11 @@ class Options:
                 f"clock={options.clock!r} is no factory of clocks",
                 "Give a class or a function without arguments: clock=VirtualClock",
             )
+        for word in ("dump", "load"):
+            hook: Any = getattr(options, word)
+            if hook is not None and not callable(hook):
+                problem = f"{word}={hook!r} is no function"
+                raise DeclarationError(where, problem, f"Give it one: {word}={_HOOKS[word]}")
         return options
 
 

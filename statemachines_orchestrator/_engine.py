@@ -25,6 +25,7 @@ from threading import RLock, current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
+from statemachine.event import BoundEvent
 from statemachine.event_data import EventData, TriggerData
 from statemachine.utils import (
     _cached_loop,  # pyright: ignore[reportPrivateUsage]
@@ -50,6 +51,7 @@ __all__ = [
     "lasting_loop",
     "machine_of",
     "missing_seam",
+    "put_back",
     "run_async_from_sync",
     "seam_of",
     "withdraw",
@@ -678,6 +680,24 @@ def withdraw(machine: Any, coroutine: Any) -> None:
         given = payload.coroutine if type(payload) is Payload else None
         if given is not None and given() is coroutine:
             seam.withdraw(payload)
+
+
+def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
+    """Let an attached machine at rest have begun, or have ended, or not: its state is written.
+
+    An async machine enters its initial state when the event comes that waits for it in its queue.
+    """
+    seam: Any = seam_of(machine)
+    waits = [trigger for trigger in seam.queue if trigger.event == _INITIAL]
+    if has_begun:
+        for trigger in waits:
+            seam.withdraw(trigger.kwargs)
+    elif not waits:
+        trigger = TriggerData(machine, event=BoundEvent(_INITIAL, _sm=machine))
+        trigger.kwargs = seam.payload({}, None, None)
+        seam.host_put(trigger)
+    if HOST_IS_3:
+        machine._engine.running = not has_ended
 
 
 def machine_of(event: Any) -> Any:

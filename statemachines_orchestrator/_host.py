@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import MutableSet
+from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import statemachine
+from statemachine.model import Model
 
 from statemachines_orchestrator.topics import walk_states
 
@@ -27,7 +30,11 @@ __all__ = [
     "current_states",
     "facts_of",
     "flat_move",
+    "has_ended",
+    "is_hosts_model",
     "is_machine_class",
+    "ordered_set",
+    "own_attributes",
     "passes_on",
     "store_of",
 ]
@@ -42,6 +49,11 @@ Machine: Any = statemachine.StateChart if HOST_IS_3 else statemachine.StateMachi
 
 Move: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 """The ids of the states that a transition exited, innermost first, and entered, outermost first."""
+
+
+def ordered_set(values: Iterable[Any]) -> Any:
+    """Return what the host keeps several states in: there are several on 3.x alone."""
+    return import_module("statemachine.orderedset").OrderedSet(values)
 
 
 def flat_move(machine: Any, transition: Any) -> Move:
@@ -102,6 +114,43 @@ def _entered_by(states: Iterable[Any]) -> Iterator[Any]:
         )
 
 
+def has_ended(machine: Any) -> bool:
+    """Whether the machine has come to its end: in a final state, or in all of its regions."""
+    if HOST_IS_3:
+        return bool(machine.is_terminated)
+    value = machine.current_state_value
+    return value is not None and bool(machine.states_map[value].final)
+
+
+def is_hosts_model(model: Any) -> bool:
+    """Whether a model is what the host makes for a machine that is given none."""
+    return model.__class__ is Model
+
+
+@cache
+def _hosts_attributes() -> frozenset[str]:
+    """Return what the host keeps on every machine, beside what its user may keep there."""
+
+    class Reference(statemachine.StateMachine):
+        one = statemachine.State(initial=True)
+        other = statemachine.State(final=True)
+        go = one.to(other)
+
+    # On 2.x a machine is told by its constructor whether it ignores events: that is its user's.
+    return frozenset(vars(Reference())) - {"one", "other", "allow_event_without_transition"}
+
+
+def own_attributes(machine: Any) -> dict[str, Any]:
+    """Return what was set on a machine itself by its callbacks and its users."""
+    hosts = _hosts_attributes()
+    states = facts_of(machine.__class__).by_id
+    return {
+        name: value
+        for name, value in machine.__dict__.items()
+        if name not in hosts and name not in states
+    }
+
+
 def store_of(machine: Any) -> tuple[int, str]:
     """Return where a machine keeps its state."""
     return id(machine.model), machine.state_field
@@ -118,10 +167,12 @@ def passes_on(factory: Any) -> bool:
 class Facts:
     """What of a machine class decides which seams it needs."""
 
-    __slots__ = ("eventless", "nested")
+    __slots__ = ("by_id", "eventless", "nested")
 
     def __init__(self, machine_class: Any) -> None:
         states = list(walk_states(machine_class.states))
+        self.by_id = {state.id: state for state in states}
+        """The states, at every level."""
         transitions = [transition for state in states for transition in state.transitions]
         self.nested = len(states) > len(list(machine_class.states))
         self.eventless = HOST_IS_3 and any(

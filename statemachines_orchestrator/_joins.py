@@ -175,14 +175,33 @@ class Join:
         """Who looked last."""
         self.under_way: dict[tuple[str, ...], dict[Movement, None]] = {}
         """What cascades have moved that are not at rest: these machines are not looked at."""
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """Look at all machines; what is true now is no news."""
         for path in self.wanted.machines:
             self._look_at(path)
         for field, terms in self.wanted.fleets.items():
             self.members[field] = {}
             self.inside.update((term, {}) for term in terms)
-            for key, _member in members_in(getattr(place.owner, field)):
+            for key, _member in members_in(getattr(self.place.owner, field)):
                 self._look_at_member(field, key)
-        if self._holds():
+        self.stand(is_true=self._holds())
+
+    @property
+    def told(self) -> str:
+        """The name of the reaction, with what the join asks for."""
+        return f"{self.plan.name}, on {self.wanted.text}"
+
+    @property
+    def is_true(self) -> bool:
+        """Whether it was true when it was last at rest."""
+        return bool(self.risen)
+
+    def stand(self, *, is_true: bool) -> None:
+        """Take it for true, or for false, when it was last at rest."""
+        self.risen.clear()
+        if is_true:
             self.risen["true"] = self
 
     # What moved ---------------------------------------------------------------------------

@@ -10,7 +10,14 @@ from statemachines_orchestrator.fleets import Fleet
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-__all__ = ["is_orchestrator", "machines_below", "members_in", "members_of", "values_of"]
+__all__ = [
+    "is_orchestrator",
+    "machines_at",
+    "machines_below",
+    "members_in",
+    "members_of",
+    "values_of",
+]
 
 
 def is_orchestrator(value: Any) -> bool:
@@ -38,6 +45,19 @@ def members_of(owner: Any) -> Iterator[tuple[str, Hashable, Any]]:
     for name, value in values_of(owner).items():
         for key, member in members_in(value):
             yield name, key, member
+
+
+def machines_at(
+    owner: Any, names: str, keys: tuple[Hashable, ...] = ()
+) -> Iterator[tuple[tuple[Hashable, ...], Any]]:
+    """Yield the machines under some names, `desks.order`, with the keys that lead there."""
+    name, _, rest = names.partition(".")
+    for key, member in members_in(getattr(owner, name, None)):
+        below = keys if key is NO_KEY else (*keys, key)
+        if rest:
+            yield from machines_at(member, rest, below)
+        else:
+            yield below, member
 
 
 def machines_below(

@@ -65,6 +65,7 @@ class Place:
         "keys",
         "leaving",
         "levels",
+        "max_reactions",
         "name",
         "outward",
         "own_clock",
@@ -79,6 +80,8 @@ class Place:
         self.bus = bus
         self.own_clock = clock
         """The clock that it has while nobody holds it."""
+        self.max_reactions: int | None = owner.__declaration__.options.max_reactions
+        """The number of turns after which a cascade is searched for a loop."""
         self.timers: Any = None
         """The orchestrator's timers, if it ever had one."""
         self.is_async = False

@@ -85,6 +85,17 @@ class Watch:
         if timer is not None:
             timer.end()
 
+    def resume(self, keys: tuple[Hashable, ...], due: float, span: float, cause: Any) -> Any:
+        """Begin the time of a machine where another one stood, and return the timer."""
+        timer = self.begun[keys] = _Timeout(self, keys, due, span, cause)
+        place_of(self.owner()).timers.schedule(timer)
+        return timer
+
+    def note_over(self, keys: tuple[Hashable, ...]) -> None:
+        """Note that the time of a machine is over, as long as it stays in the state."""
+        timer = self.begun[keys] = _Timeout(self, keys, 0.0, 0.0, None)
+        timer.claim()
+
     def elapsed(self, timer: _Timeout, place: Place) -> Any:
         """Run the reaction; if it repeats, the next time has begun by then.
 

@@ -6,15 +6,18 @@ weakly: dropped, it takes its timers with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
+
+import attrs
 
 from statemachines_orchestrator._due import Timer, come_due
 from statemachines_orchestrator._engine import attaching, lasting_loop
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import active_ids
-from statemachines_orchestrator._members import is_orchestrator, members_of
+from statemachines_orchestrator._members import is_orchestrator, machines_at, members_of
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._sending import Address, Target, bound
 from statemachines_orchestrator._timeouts import Watch
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._places import Place
     from statemachines_orchestrator.clock import Handle
 
-__all__ = ["Delay", "Timers", "begin_anew", "timers_of"]
+__all__ = ["Delay", "Kept", "Timers", "begin_anew", "timers_of"]
 
 
 class Delay(Timer):
@@ -64,6 +67,30 @@ class Delay(Timer):
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as one that is over."""
         return _over, (self.due,)
+
+    @classmethod
+    def resumed(cls, owner: Any) -> Delay:
+        """Return one that nothing is known of yet."""
+        delay = cls.__new__(cls)
+        Timer.__init__(delay, 0.0, 0.0, None)
+        delay._owner = ref(owner)  # noqa: SLF001 - it is of this class
+        return delay
+
+    def resume(self, kept: Kept) -> None:
+        """Be what was kept."""
+        self.span = kept.span
+        self.cause = kept.cause
+        self._topic = kept.topic
+        self._machine = None if kept.machine is None else ref(kept.machine)
+        self._event = kept.event
+        self._args = kept.args
+        self._kwargs = kept.kwargs
+
+    def kept(self) -> Kept:
+        """Return it as a value."""
+        machine = None if self._machine is None else self._machine()
+        facts = (self.due, self.span, self.cause, self._event, machine, self._args, self._kwargs)
+        return Kept(self._topic, "", 0, (), *facts)
 
     def cancel(self) -> None:
         """Take the event back; when its time has come it is too late, and nothing happens."""
@@ -119,6 +146,30 @@ def _over(due: float) -> Delay:
     delay.claim()
     delay._owner = lambda: None  # type: ignore[assignment]  # noqa: SLF001
     return delay
+
+
+@attrs.frozen
+class Kept:
+    """One pending timer, as a value: with it the timer can be set again."""
+
+    topic: str
+    """`timeout:order.processing`, or the posted topic."""
+    reaction: str
+    """The reaction of a timeout; empty for a post."""
+    number: int
+    """Which of several timeouts of one reaction for one state."""
+    keys: tuple[Hashable, ...]
+    """The fleet keys that lead to the machine."""
+    due: float
+    span: float
+    cause: int | None = attrs.field(eq=False)
+    """What led to it, in the process that it was kept in."""
+    event: str = ""
+    """What was posted: the topic as it was spelled, or the event of a bound one."""
+    machine: Any = None
+    """The machine of a bound event."""
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = attrs.Factory(dict[str, Any])
 
 
 class _Weakly:
@@ -182,6 +233,55 @@ class Timers:
         """Return everything that is pending."""
         timeouts = (timer for watch in self.watches for timer in list(watch.begun.values()))
         return [timer for timer in (*timeouts, *list(self.delays)) if not timer.is_over]
+
+    # As values ----------------------------------------------------------------------------
+
+    def kept(self) -> list[tuple[Any, Kept]]:
+        """Return everything that is pending, each with what it is as a value."""
+        numbers = self._numbers()
+        found: list[tuple[Any, Kept]] = []
+        for watch in self.watches:
+            for timer in list(watch.begun.values()):
+                if not timer.is_over:
+                    topic, reaction, number = numbers[watch]
+                    facts = (timer.keys, timer.due, timer.span, timer.cause)
+                    found.append((timer, Kept(topic, reaction, number, *facts)))
+        found.extend((delay, delay.kept()) for delay in list(self.delays) if not delay.is_over)
+        return found
+
+    def _numbers(self) -> dict[Watch, tuple[str, str, int]]:
+        """Return how each watch is called in what is kept."""
+        counts: Counter[tuple[str, str]] = Counter()
+        numbers: dict[Watch, tuple[str, str, int]] = {}
+        for watch in self.watches:
+            name = watch.topic, watch.plan.name
+            numbers[watch] = (*name, counts[name])
+            counts[name] += 1
+        return numbers
+
+    def forget_all(self) -> None:
+        """End everything, and forget whose time is over."""
+        self.end()
+        self.delays.clear()
+        for watch in self.watches:
+            watch.begun.clear()
+
+    def resume(self, kept: Kept, due: float, delay: Delay | None) -> Any:
+        """Set a timer again; of a post, the one that it is to be. Return it."""
+        if delay is not None:
+            delay.resume(kept)
+            delay.due = due
+            return self.delay(delay)
+        wanted = kept.topic, kept.reaction, kept.number
+        watch = next(one for one, name in self._numbers().items() if name == wanted)
+        return watch.resume(kept.keys, due, kept.span, kept.cause)
+
+    def note_over(self) -> None:
+        """Note of each machine in a state whose time is not pending that it is over."""
+        for watch in self.watches:
+            for keys, machine in machines_at(self.place.owner, watch.names):
+                if keys not in watch.begun and watch.state in active_ids(machine):
+                    watch.note_over(keys)
 
     # On the clock -------------------------------------------------------------------------
 

@@ -37,12 +37,15 @@ __all__ = [
     "NoMachinesOnOrchestratorError",
     "NotAMemberError",
     "NotAReactionError",
+    "NotAtRestError",
     "OrchestratorError",
     "ReactionErrors",
     "RunawayCascadeError",
+    "SnapshotDoesNotFitError",
     "StateFieldIsNotUniqueError",
     "UnexpectedAnnotationTypeError",
     "UnknownTopicError",
+    "UnreadableSnapshotError",
     "UnreadableTraceError",
     "UnsupportedHostError",
     "WrongMachineError",
@@ -394,6 +397,47 @@ class ClockIsAdvancingError(OrchestratorError, RuntimeError):
             'caller, which came due, and may post for later, post("machine.event", delay=...); '
             "or in another task: await one `clock.advance(...)` after the other."
         )
+
+
+@attrs.define(slots=False)
+class NotAtRestError(OrchestratorError, RuntimeError):
+    """A snapshot was to be taken or restored in the middle of a cascade or of a step."""
+
+    where: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Say what is under way, and when to do it."""
+        return (
+            f'{self.where}: {self.problem}. Do it outside of every call, or in @on("settled"), '
+            "before anything is moved there."
+        )
+
+
+@attrs.define(slots=False)
+class SnapshotDoesNotFitError(OrchestratorError, ValueError):
+    """A snapshot was taken of something of another shape.
+
+    Its sibling `UnreadableSnapshotError` is about texts that are no snapshot.
+    """
+
+    where: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say everything that differs, machine by machine, each with its fix."""
+        return f"{self.where}: the snapshot does not fit: {'; '.join(self.differences)}."
+
+
+@attrs.define(slots=False)
+class UnreadableSnapshotError(OrchestratorError, ValueError):
+    """A text is no snapshot that `Snapshot.to_json` has written."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        """Say what is wrong, and what is wanted."""
+        return f"{self.problem}. Give it what Snapshot.to_json() has written."
 
 
 @attrs.define(slots=False)

@@ -188,6 +188,10 @@ class Fleet(MutableMapping[Key, Member]):
         """Let an orchestrator hold the fleet. It is the library that calls this."""
         self._holding = holding
 
+    def arrange(self, members: Mapping[Key, Member]) -> None:
+        """Hold exactly these members, in this order. It is the library that calls this."""
+        self._members = dict(members)
+
     @recursive_repr()
     def __repr__(self) -> str:
         """Return `Fleet({'a': packed, 'b': picked})`; of a large one the first members."""

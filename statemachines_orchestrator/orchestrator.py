@@ -70,7 +70,8 @@ class Orchestrator:
     `orchestrator_name`, the name under which callbacks ask for it (`"orc"`);
     `max_reactions`, the number of turns after which a cascade is searched for a loop that repeats
     (100,000; `None` for never);
-    `clock`, a factory of what tells its time (the system's clock).
+    `clock`, a factory of what tells its time (the system's clock);
+    `dump` and `load`, what a `Snapshot` keeps of the models of its machines.
     Not inherited: `abstract=True` for a mixin of reactions without machines of its own,
     `kw_only=True` for keyword-only fields, as in attrs.
 
@@ -89,12 +90,14 @@ class Orchestrator:
     if TYPE_CHECKING:
         __attrs_attrs__: ClassVar[Any]
 
-        def __init_subclass__(
+        def __init_subclass__(  # noqa: PLR0913 - the class keywords
             cls,
             *,
             orchestrator_name: str = "orc",
             max_reactions: int | None = 100_000,
             clock: Callable[[], Clock] = SystemClock,
+            dump: Callable[[str, Any], Any] | None = None,
+            load: Callable[[str, Any, Any], Any] | None = None,
             abstract: bool = False,
             kw_only: bool = False,
         ) -> None:

@@ -35,17 +35,21 @@ from statemachines_orchestrator.exceptions import (
     NoMachinesOnOrchestratorError,
     NotAMemberError,
     NotAReactionError,
+    NotAtRestError,
     OrchestratorError,
     ReactionErrors,
     RunawayCascadeError,
+    SnapshotDoesNotFitError,
     StateFieldIsNotUniqueError,
     UnexpectedAnnotationTypeError,
     UnknownTopicError,
+    UnreadableSnapshotError,
     UnreadableTraceError,
     UnsupportedHostError,
     WrongMachineError,
 )
 from statemachines_orchestrator.fleets import Fleet
+from statemachines_orchestrator.snapshots import Snapshot
 from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
@@ -196,10 +200,10 @@ def annotated_with_a_value() -> None:
     DeclarationError,
     TypeError,
     "HERE.Slotted: slots is no class keyword of an orchestrator. "
-    "There are orchestrator_name, max_reactions, clock, abstract and kw_only.",
+    "There are orchestrator_name, max_reactions, clock, dump, load, abstract and kw_only.",
     where="HERE.Slotted",
     problem="slots is no class keyword of an orchestrator",
-    fix="There are orchestrator_name, max_reactions, clock, abstract and kw_only",
+    fix="There are orchestrator_name, max_reactions, clock, dump, load, abstract and kw_only",
 )
 def unknown_class_keyword() -> None:
     class Slotted(Orchestrator, slots=True):  # type: ignore[call-arg]
@@ -607,6 +611,52 @@ def clock_advanced_by_what_is_due() -> None:
 )
 def trace_of_another_version() -> None:
     Trace.from_jsonl('{"trace": 2}')
+
+
+@misuse(
+    UnreadableSnapshotError,
+    ValueError,
+    "it is no snapshot of version 1: {}. Give it what Snapshot.to_json() has written.",
+    problem="it is no snapshot of version 1: {}",
+)
+def text_that_is_no_snapshot() -> None:
+    Snapshot.from_json("{}")
+
+
+@misuse(
+    SnapshotDoesNotFitError,
+    ValueError,
+    "Snapshot.restore_into(): the snapshot does not fit: "
+    "it was taken of a Shop, and this is a Depot.",
+    where="Snapshot.restore_into()",
+    differences=("it was taken of a Shop, and this is a Depot",),
+)
+def snapshot_of_another_class() -> None:
+    Snapshot.take(Shop(Order(), Payment())).restore_into(Depot())
+
+
+class Clerk(StateMachine):
+    idle = State(initial=True)
+    save = idle.to(idle)
+
+    def on_save(self, orc: Any) -> None:
+        Snapshot.take(orc)
+
+
+class Office(Orchestrator):
+    clerk: Clerk
+
+
+@misuse(
+    NotAtRestError,
+    RuntimeError,
+    "Snapshot.take(): machine 'clerk' is in mid-step. Do it outside of every call, or in "
+    '@on("settled"), before anything is moved there.',
+    where="Snapshot.take()",
+    problem="machine 'clerk' is in mid-step",
+)
+def snapshot_in_mid_step() -> None:
+    Office(Clerk()).clerk.save()
 
 
 class Depot(Orchestrator):
@@ -1073,3 +1123,11 @@ def test_the_machines_own_exception_takes_the_failures_along_as_notes() -> None:
         f"Failing.pay, {cause} failed: Broken('no money')",
         f"Failing.tell, {cause} failed: KeyError('no address')",
     ]
+
+
+def test_a_hook_is_a_function() -> None:
+    """The class keywords `dump` and `load` take functions, and nothing else."""
+    with pytest.raises(DeclarationError, match=r"dump=3 is no function. Give it one: dump=lambda"):
+
+        class Wrong(Orchestrator, dump=3):  # type: ignore[arg-type]
+            order: Order

@@ -1,0 +1,163 @@
+"""Data as JSON, and back, without loss: what JSON has no form for gets one, or is refused.
+
+An object that is no JSON value becomes an object with one key that begins with `$`.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import attrs
+
+from statemachines_orchestrator._notes import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Ref", "Unpackable", "class_called", "name_of_class", "packed", "unpacked"]
+
+
+@attrs.frozen
+class Ref:
+    """Stands in what is kept for something that lives: a machine, an orchestrator, a model."""
+
+    kind: str
+    number: int
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
+        """Return what it stands for now, where that is told."""
+        live: dict[Ref, Any] = memo.get(Ref, {})
+        return live.get(self, self)
+
+
+class Unpackable(Exception):  # noqa: N818 - it is told in another one, and never seen
+    """A value has no form in JSON, or a form means no value."""
+
+
+def name_of_class(kind: type) -> str:
+    """Return `module:Class`."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def class_called(name: str) -> Any:
+    """Return the class of that name, if its module is imported, else `None`."""
+    module, _, path = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None
+
+
+_TEXTS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    datetime: ("$datetime", datetime.isoformat, datetime.fromisoformat),
+    date: ("$date", date.isoformat, date.fromisoformat),
+    time: ("$time", time.isoformat, time.fromisoformat),
+    timedelta: (
+        "$timedelta",
+        lambda span: [span.days, span.seconds, span.microseconds],
+        lambda parts: timedelta(*parts),
+    ),
+    Decimal: ("$decimal", str, Decimal),
+    UUID: ("$uuid", str, UUID),
+    bytes: ("$bytes", bytes.hex, bytes.fromhex),
+}
+_SEVERAL: dict[type, str] = {tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
+_READ: dict[str, Callable[[Any], Any]] = {
+    **{word: read for word, _write, read in _TEXTS.values()},
+    "$tuple": lambda values: tuple(map(unpacked, values)),
+    "$set": lambda values: set(map(unpacked, values)),
+    "$frozenset": lambda values: frozenset(map(unpacked, values)),
+    "$dict": lambda pairs: {unpacked(key): unpacked(value) for key, value in pairs},
+    "$ref": lambda parts: Ref(*parts),
+    "$enum": lambda parts: _class(parts[0])[parts[1]],
+    "$attrs": lambda parts: _object(_class(parts[0]), unpacked(parts[1])),
+}
+
+
+def packed(value: Any) -> Any:
+    """Return a value in JSON's own, by exact type; raise `Unpackable` for what has no form."""
+    kind: Any = value.__class__
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind is list:
+        return [packed(one) for one in value]
+    if kind is dict:
+        if all(type(key) is str and key[:1] != "$" for key in value):
+            return {key: packed(one) for key, one in value.items()}
+        return {"$dict": [[packed(key), packed(one)] for key, one in value.items()]}
+    form = _form(value, kind)
+    if form is None:
+        message = f"{shown(value)}, a {kind.__qualname__}, has no form in JSON"
+        raise Unpackable(message)
+    return form
+
+
+def _form(value: Any, kind: Any) -> dict[str, Any] | None:
+    """Return the object with one key that tells of a value, `None` if there is none."""
+    form: dict[str, Any] | None = None
+    if kind in _SEVERAL:
+        form = {_SEVERAL[kind]: _in_order([packed(one) for one in value], kind)}
+    elif kind in _TEXTS:
+        word, write, _read = _TEXTS[kind]
+        form = {word: write(value)}
+    elif kind is Ref:
+        form = {"$ref": [value.kind, value.number]}
+    elif isinstance(value, enum.Enum):
+        form = {"$enum": [name_of_class(kind), value.name]}
+    elif attrs.has(kind):
+        form = {"$attrs": [name_of_class(kind), packed(_attributes(value))]}
+    return form
+
+
+def _in_order(values: list[Any], kind: type) -> list[Any]:
+    """Return the values of a set in an order that is the same in every process."""
+    return values if kind is tuple else sorted(values, key=repr)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    return {
+        field.name: getattr(value, field.name)
+        for field in attrs.fields(value.__class__)
+        if hasattr(value, field.name)
+    }
+
+
+def unpacked(value: Any) -> Any:
+    """Return what `packed` was given; raise `Unpackable` for a form that means nothing here."""
+    items: Any = value
+    if isinstance(value, list):
+        return [unpacked(one) for one in items]
+    if not isinstance(value, dict):
+        return value
+    word = next(iter(items), "")
+    if not word.startswith("$"):
+        return {key: unpacked(one) for key, one in items.items()}
+    try:
+        return _READ[word](items[word])
+    except (ArithmeticError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        message = f"{shown(value):.80} means nothing: {type(error).__name__}: {error}"
+        raise Unpackable(message) from error
+
+
+def _class(name: Any) -> Any:
+    kind = class_called(str(name))
+    if kind is None:
+        message = f"no class {name!r} is known: import its module first"
+        raise Unpackable(message)
+    return kind
+
+
+def _object(kind: Any, values: dict[str, Any]) -> Any:
+    """Return an instance of an attrs class with these values."""
+    if not attrs.has(kind):
+        message = f"{kind.__qualname__} is no attrs class"
+        raise Unpackable(message)
+    made = kind.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made

@@ -1,0 +1,217 @@
+"""Restoring: what is kept is written back, into a new orchestrator or one that stands."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from statemachines_orchestrator._fitting import Fitting
+from statemachines_orchestrator._host import own_attributes
+from statemachines_orchestrator._packing import Ref
+from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator._shapes import class_name
+from statemachines_orchestrator._timers import Delay, timers_of
+from statemachines_orchestrator._wholes import (
+    Whole,
+    attributes_of_model,
+    attributes_of_orchestrator,
+    put_attributes,
+    put_local,
+    restored,
+)
+from statemachines_orchestrator.clock import SystemClock, VirtualClock
+from statemachines_orchestrator.exceptions import DeclarationError, SnapshotDoesNotFitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from statemachines_orchestrator._shapes import Standing
+    from statemachines_orchestrator._timers import Kept
+    from statemachines_orchestrator._wholes import Data, Path
+
+__all__ = ["TIMERS", "Restoring"]
+
+TIMERS = ("deadline", "remaining", "restart")
+"""What may become of what is pending."""
+
+
+class Restoring:
+    """One restoration: compared when it is made, done when it is run."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the facts of a restoration
+        self,
+        standing: Standing,
+        where: str,
+        cls: Any,
+        owner: Any,
+        given: Mapping[str, Any],
+        load: Callable[[str, Any, Any], Any] | None,
+        timers: str,
+    ) -> None:
+        if timers not in TIMERS:
+            problem = f"timers={timers!r} means nothing"
+            raise DeclarationError(where, problem, f"There are {', '.join(TIMERS)}")
+        self.standing = standing
+        self.where = where
+        self.owner = owner
+        self.given = given
+        self.timers = timers
+        self.live: dict[Path, Any] = {}
+        self.fitting = Fitting(where, standing, given, load)
+        self._compare(cls)
+
+    def _compare(self, cls: Any) -> None:
+        """Refuse what was taken of another shape."""
+        standing, fitting = self.standing, self.fitting
+        if class_name(cls) != standing.of:
+            text = f"it was taken of a {standing.of}, and this is a {class_name(cls)}"
+            raise SnapshotDoesNotFitError(self.where, (text,))
+        known = {field.name for field in attrs.fields(cls)}
+        for name in self.given:
+            if name not in known:
+                fitting.differ((), f"{class_name(cls)} has no field {name!r}")
+        fitting.orchestrator((), cls, self.owner, (None, None))
+        for path, value in standing.timers:
+            fitting.timer(path, value)
+        fitting.check()
+
+    def run(self, clock: Any = None) -> Any:
+        """Build what is missing, copy the data, and only then write; return the orchestrator."""
+        standing = self.standing
+        live = self.live = self.fitting.build()
+        delays = self._delays()
+        refs = self._refs(delays)
+        memo: dict[Any, Any] = {}
+
+        def copied(data: Data) -> Any:
+            return restored(data.values, refs, memo)
+
+        machines = {path: copied(one.data) for path, one in standing.machines.items()}
+        owners = {path: copied(one.data) for path, one in standing.orchestrators.items()}
+        models = {
+            number: copied(one.data)
+            for number, one in enumerate(standing.models)
+            if one.data is not None
+        }
+        posts = {number: self._resumed(number, refs, memo) for number in delays}
+        self._load(models)
+        if self.owner is not None:
+            self._forget_timers()
+        self._write(machines, models, owners)
+        owners[()] = {**owners[()], **self.given}
+        self.fitting.put_together(live, owners, clock)
+        if clock is None and not standing.is_real:
+            self._set_clock()
+        self._stand(delays, posts)
+        return live[()]
+
+    def _set_clock(self) -> None:
+        """Let a virtual clock that has just been made stand where the one stood."""
+        clock = place_of(self.live[()]).clock
+        if isinstance(clock, VirtualClock) and clock.now() == 0 and clock.next_due is None:
+            clock.advance(self.standing.now)
+
+    def _delays(self) -> dict[int, Delay]:
+        """Return, for each post that is pending, the one that it is to be, by its number."""
+        return {
+            number: Delay.resumed(self.live[path])
+            for number, (path, value) in enumerate(self.standing.timers)
+            if not value.reaction
+        }
+
+    def _refs(self, delays: Mapping[int, Delay]) -> dict[Ref, Any]:
+        """Return what lives, by what stands for it in the data."""
+        standing = self.standing
+        refs: dict[Ref, Any] = {}
+        for number, path in enumerate(standing.orchestrators):
+            refs[Ref("orchestrator", number)] = self.live[path]
+        for number, path in enumerate(standing.machines):
+            refs[Ref("machine", number)] = self.live[path]
+        for number, model in self.fitting.live_models.items():
+            refs[Ref("model", number)] = model
+        for number, delay in delays.items():
+            refs[Ref("timer", number)] = delay
+        return refs
+
+    def _resumed(self, number: int, refs: Mapping[Ref, Any], memo: dict[Any, Any]) -> Kept:
+        """Return what a post is to be, with what lives in its arguments."""
+        value = self.standing.timers[number][1]
+        facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
+        return attrs.evolve(value, **restored(facts, refs, memo))
+
+    def _load(self, models: Mapping[int, Any]) -> None:
+        """Let the hooks bring models up to date that are there already."""
+        for number, (hook, name) in self.fitting.loads.items():
+            model = self.fitting.stood.get(number)
+            if model is None:
+                continue
+            loaded = hook(name, models[number]["dumped"], model)
+            if loaded is not model:
+                problem = f"load= returned {loaded!r} for {name!r}, and its machine has {model!r}"
+                raise DeclarationError(self.where, problem, "Let it bring that up to date")
+
+    def _forget_timers(self) -> None:
+        for place in Whole(self.owner).places():
+            if place.timers is not None:
+                place.timers.forget_all()
+
+    def _write(
+        self,
+        machines: Mapping[Path, Any],
+        models: Mapping[int, Any],
+        owners: Mapping[Path, Any],
+    ) -> None:
+        """Write the data of everything but of orchestrators that are new."""
+        fields: dict[int, list[str]] = {}
+        for path, state in self.standing.machines.items():
+            machine = self.live[path]
+            fields.setdefault(state.model, []).append(state.state_field)
+            _put(machine, machines[path], own_attributes(machine), state.data)
+        for number, values in models.items():
+            kept = self.standing.models[number]
+            model = self.fitting.live_models[number]
+            known = attributes_of_model(model, fields[number])
+            if not kept.is_dumped and known is not None:
+                _put(model, values, known, kept.data)
+        for path, owner in self.standing.orchestrators.items():
+            if path in self.fitting.objects:
+                known = attributes_of_orchestrator(self.live[path])
+                _put(self.live[path], owners[path], known, owner.data)
+
+    def _stand(self, delays: Mapping[int, Delay], posts: Mapping[int, Kept]) -> None:
+        """Let the machines stand as they stood, then the joins, and set the timers."""
+        for path, state in self.standing.machines.items():
+            put_local(self.live[path], state.local)
+        for path, owner in self.standing.orchestrators.items():
+            for join in place_of(self.live[path]).joins:
+                join.look_anew()
+                join.stand(is_true=owner.joins.get(join.told, join.is_true))
+        for number, (path, value) in enumerate(self.standing.timers):
+            timers = timers_of(place_of(self.live[path]))
+            timers.resume(posts.get(number, value), self._due(value), delays.get(number))
+        for path in self.standing.orchestrators:
+            timers = place_of(self.live[path]).timers
+            if timers is not None:
+                timers.note_over()
+
+    def _due(self, value: Kept) -> float:
+        """Return when a timer is to come due, by the clock that there is now."""
+        standing = self.standing
+        clock = place_of(self.live[()]).clock
+        now: float = clock.now()
+        is_real = isinstance(clock, SystemClock)
+        if self.timers == "restart":
+            return now + value.span
+        left = value.due - standing.now
+        if self.timers == "remaining" or is_real is not standing.is_real:
+            return now + left
+        if is_real:
+            return now + left - (time.time() - standing.wall)
+        return value.due
+
+
+def _put(thing: Any, values: Mapping[str, Any], known: Mapping[str, Any], data: Any) -> None:
+    """Let something have exactly these of its attributes; what could not be copied stays."""
+    put_attributes(thing, values, [name for name in known if name not in data.lost])

@@ -1,0 +1,247 @@
+"""The whole: an orchestrator and everything below it, as it stands, read off and written back.
+
+Nothing here runs a callback, or announces anything. Data is copied deep; what in it points to a
+machine, an orchestrator, a model or a pending post of the whole becomes a `Ref`, and points to the
+one in its place when it is written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableSet
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from statemachine.exceptions import InvalidStateValue
+
+from statemachines_orchestrator._attrs import attributes_of
+from statemachines_orchestrator._engine import put_back
+from statemachines_orchestrator._host import HOST_IS_3, facts_of, ordered_set
+from statemachines_orchestrator._members import is_orchestrator, members_of
+from statemachines_orchestrator._packing import Ref
+from statemachines_orchestrator._places import PLACE, longer, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping
+
+__all__ = [
+    "Data",
+    "Local",
+    "Path",
+    "Whole",
+    "attributes_of_model",
+    "attributes_of_orchestrator",
+    "kept",
+    "local_of",
+    "put_attributes",
+    "put_local",
+    "raw_value",
+    "restored",
+]
+
+Path: TypeAlias = "tuple[Hashable, ...]"
+"""The names and keys that lead from the outermost orchestrator to something."""
+History: TypeAlias = "tuple[tuple[str, tuple[str, ...]], ...]"
+Local: TypeAlias = "tuple[tuple[str, ...], History, bool]"
+"""What a machine tells of itself: the ids of its active states, none of one that has not begun;
+what its history states remember; and whether it has ended, where the host notes that (3.x)."""
+
+_ATOMS = frozenset((bool, bytes, complex, float, int, str, type(None)))
+
+
+# Machines -------------------------------------------------------------------------------------
+
+
+def local_of(machine: Any) -> Local:
+    """Return what a machine tells of itself. Raises the host's error for a state that is none."""
+    value = machine.current_state_value
+    states = machine.states_map
+    try:
+        if value is None:
+            ids: tuple[str, ...] = ()
+        elif HOST_IS_3 and issubclass(value.__class__, MutableSet):
+            ids = tuple(states[one].id for one in value)
+        else:
+            ids = (states[value].id,)
+    except KeyError:
+        raise InvalidStateValue(value) from None
+    if not HOST_IS_3:
+        return ids, (), False
+    history = machine.history_values
+    remembered = _remembered(history) if history else ()
+    return ids, remembered, machine.is_terminated
+
+
+def _remembered(history: Mapping[str, Iterable[Any]]) -> History:
+    return tuple(
+        (name, tuple(state.id for state in states)) for name, states in sorted(history.items())
+    )
+
+
+def raw_value(machine_class: Any, ids: tuple[str, ...]) -> Any:
+    """Return the value by which the host keeps a configuration on the model."""
+    states = facts_of(machine_class).by_id
+    values = [states[one].value for one in ids]
+    if len(values) < 2:  # noqa: PLR2004 - none or one
+        return values[0] if values else None
+    return ordered_set(values)
+
+
+def put_local(machine: Any, local: Local) -> None:
+    """Let an attached machine at rest stand so; no callback runs."""
+    ids, history, has_ended = local
+    value = raw_value(machine.__class__, ids)
+    if value is None:
+        setattr(machine.model, machine.state_field, None)
+    else:
+        machine.current_state_value = value
+    if HOST_IS_3:
+        states = facts_of(machine.__class__).by_id
+        machine.history_values = {
+            name: [states[one] for one in remembered] for name, remembered in history
+        }
+    put_back(machine, has_begun=value is not None, has_ended=has_ended)
+
+
+# Data -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Data:
+    """Values by name, copied deep, and the names of those that cannot be copied."""
+
+    values: Mapping[str, Any] = attrs.Factory(dict[str, Any])
+    lost: tuple[str, ...] = ()
+
+
+NO_DATA = Data()
+
+
+def kept(values: Mapping[str, Any], memo: dict[int, Any]) -> Data:
+    """Return values as data; the memo holds what points to the whole."""
+    if not values:
+        return NO_DATA
+    copies: dict[str, Any] = {}
+    lost: list[str] = []
+    for name, value in values.items():
+        if value.__class__ in _ATOMS:
+            copies[name] = value
+            continue
+        try:
+            copies[name] = deepcopy(value, memo)
+        except Exception:  # noqa: BLE001 - a connection, a lock: it is told when it is missing
+            lost.append(name)
+    return Data(copies, tuple(lost))
+
+
+def restored(values: Mapping[str, Any], live: Mapping[Ref, Any], memo: dict[Any, Any]) -> Any:
+    """Return values as they are written back: copies, which point to what lives."""
+    memo[Ref] = live
+    return {
+        name: value if value.__class__ in _ATOMS else deepcopy(value, memo)
+        for name, value in values.items()
+    }
+
+
+def attributes_of_orchestrator(owner: Any) -> dict[str, Any]:
+    """Return the plain data of an orchestrator: fields that hold no machines, and attributes."""
+    names = [field.name for field in attributes_of(owner.__class__)]
+    values = {name: getattr(owner, name, attrs.NOTHING) for name in names}
+    values.update(owner.__dict__)
+    machines = owner.__declaration__.fields
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in machines and name != PLACE and value is not attrs.NOTHING
+    }
+
+
+def attributes_of_model(model: Any, state_fields: Iterable[str]) -> dict[str, Any] | None:
+    """Return what a model keeps beside states; `None` for one that does not tell."""
+    values: dict[str, Any] = {}
+    if attrs.has(model.__class__):
+        for field in attributes_of(model.__class__):
+            value = getattr(model, field.name, attrs.NOTHING)
+            if value is not attrs.NOTHING:
+                values[field.name] = value
+    elif not hasattr(model, "__dict__"):
+        return None
+    values.update(getattr(model, "__dict__", {}))
+    for field in state_fields:
+        values.pop(field, None)
+    return values
+
+
+def put_attributes(thing: Any, values: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Let something have exactly these of its `known` attributes; none of its code runs."""
+    for name in known:
+        if name not in values:
+            object.__delattr__(thing, name)
+    for name, value in values.items():
+        object.__setattr__(thing, name, value)
+
+
+# The whole ------------------------------------------------------------------------------------
+
+
+class Whole:
+    """The live objects of an orchestrator, by the paths that lead to them, in order."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.orchestrators: dict[Path, Any] = {}
+        self.machines: dict[Path, Any] = {}
+        self._walk(owner, ())
+        self.models: list[Any] = list({id(one.model): one.model for one in self._all()}.values())
+
+    def _all(self) -> Iterable[Any]:
+        return self.machines.values()
+
+    def _walk(self, owner: Any, path: Path) -> None:
+        self.orchestrators[path] = owner
+        for name, key, member in members_of(owner):
+            below = longer(path, name, key)
+            if is_orchestrator(member):
+                self._walk(member, below)
+            else:
+                self.machines[below] = member
+
+    def places(self) -> list[Any]:
+        """Return the places of the orchestrators."""
+        return [place_of(owner) for owner in self.orchestrators.values()]
+
+    def timers(self) -> list[tuple[Path, Any, Any]]:
+        """Return what is pending, in the order in which it comes due: path, timer, value."""
+        found = [
+            (path, timer, value)
+            for path, owner in self.orchestrators.items()
+            for timer, value in _timers_of(owner)
+        ]
+        return sorted(found, key=lambda one: (one[2].due, getattr(one[1].handle, "order", 0)))
+
+    def live(self, delays: Mapping[int, Any]) -> dict[Ref, Any]:
+        """Return everything that data may point to, by what stands for it."""
+        kinds: tuple[tuple[str, Iterable[Any]], ...] = (
+            ("orchestrator", self.orchestrators.values()),
+            ("machine", self.machines.values()),
+            ("model", self.models),
+        )
+        live = {Ref(kind, at): one for kind, ones in kinds for at, one in enumerate(ones)}
+        return {**live, **{Ref("timer", at): delay for at, delay in delays.items()}}
+
+    def memo(self, timers: Iterable[tuple[Path, Any, Any]]) -> dict[int, Any]:
+        """Return what `kept` needs to tell what points to the whole."""
+        delays = {at: timer for at, (_path, timer, _value) in enumerate(timers)}
+        return {id(one): ref for ref, one in self.live(delays).items()}
+
+    def state_fields(self) -> dict[int, list[str]]:
+        """Return, by the identity of each model, the fields in which it keeps states."""
+        fields: dict[int, list[str]] = {}
+        for machine in self._all():
+            fields.setdefault(id(machine.model), []).append(machine.state_field)
+        return fields
+
+
+def _timers_of(owner: Any) -> list[tuple[Any, Any]]:
+    timers = place_of(owner).timers
+    return [] if timers is None else timers.kept()
