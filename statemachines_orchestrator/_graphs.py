@@ -18,9 +18,12 @@ from statemachines_orchestrator._reading import Body, read_body
 from statemachines_orchestrator._sources import At
 from statemachines_orchestrator._telling import names_of_path
 from statemachines_orchestrator._wiring import conditions_of, wiring
+from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.reactions import place
 from statemachines_orchestrator.records import Published, Sent, Started
 from statemachines_orchestrator.topics import canonical, walk_states
+from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +31,19 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._wiring import Wire
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Graph", "Link", "MachineBox", "StateBox", "Step", "graph_of"]
+__all__ = [
+    "Arc",
+    "Graph",
+    "Link",
+    "MachineBox",
+    "StateBox",
+    "Step",
+    "boxes_of",
+    "class_of",
+    "graph_of",
+    "traces_in",
+    "wires_of",
+]
 
 
 @attrs.frozen
@@ -43,6 +58,17 @@ class StateBox:
     is_history: bool
     inside: tuple[StateBox, ...]
     """The states in it, of a compound one."""
+
+
+@attrs.frozen
+class Arc:
+    """One transition, for one of its events."""
+
+    event: str
+    """Its name; empty for an eventless one."""
+    source: str
+    targets: tuple[str, ...]
+    """The states that it leads to, one but for a parallel state; without a target its source."""
 
 
 @attrs.frozen
@@ -64,6 +90,7 @@ class MachineBox:
     kind: str
     """The name of its class."""
     states: tuple[StateBox, ...]
+    arcs: tuple[Arc, ...]
     steps: tuple[Step, ...]
     is_fleet: bool = False
     active: dict[str, int] = attrs.Factory(dict[str, int])
@@ -104,13 +131,50 @@ class Graph:
     links: list[Link]
 
 
+def class_of(orchestrator: Any, where: str) -> Any:
+    """Return the class of an orchestrator, or the class itself.
+
+    Raises `DeclarationError`, which names `where`, for what is neither.
+    """
+    cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
+    if not issubclass(cls, Orchestrator):
+        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
+    return cls
+
+
+def traces_in(traces: Any, where: str) -> list[Trace]:
+    """Return the traces that were given, one or several.
+
+    Raises `DeclarationError`, which names `where`, for what is none.
+    """
+    are_several = hasattr(traces, "__iter__") and not isinstance(traces, Trace)
+    several: list[Any] = list(traces) if are_several else [traces]
+    if not all(isinstance(one, Trace) for one in several):
+        problem, fix = f"traces={traces!r} are no traces", "Give it what tracing() gives"
+        raise DeclarationError(where, problem, fix)
+    return several
+
+
 def graph_of(cls: Any, instance: Any, traces: Iterable[Iterable[Record]] | None) -> Graph:
     """Return the graph of a class; with an instance, what is active; with traces, how often."""
-    root = _Level(cls, [] if instance is None else [instance], "", ())
-    links = [*_reactions(root), *_callbacks(root)]
+    levels = list(_levels(_root(cls, instance)))
+    links = [link for read in (_reactions, _callbacks) for level in levels for link in read(level)]
     if traces is not None:
         _count(links, traces)
-    return Graph(cls.__name__, _merged(_machines(root)), links)
+    return Graph(cls.__name__, _merged(boxes_of(cls, instance)), links)
+
+
+def boxes_of(cls: Any, instance: Any) -> Iterator[MachineBox]:
+    """Yield the machines of a class, or of an instance, at any depth."""
+    return _machines(_root(cls, instance))
+
+
+def wires_of(cls: Any, instance: Any) -> Iterator[tuple[str, Wire]]:
+    """Yield the wiring at any depth, each wire after the names that lead to it, with their dots."""
+    for level in _levels(_root(cls, instance)):
+        for wire in wiring(level.cls):
+            yield level.prefix, wire
 
 
 @attrs.frozen
@@ -167,6 +231,17 @@ class _Level:
                 yield self.inner(name, kind, found)
 
 
+def _root(cls: Any, instance: Any) -> _Level:
+    return _Level(cls, [] if instance is None else [instance], "", ())
+
+
+def _levels(level: _Level) -> Iterator[_Level]:
+    """Yield an orchestrator class, and those in its fields at any depth."""
+    yield level
+    for below in level.below():
+        yield from _levels(below)
+
+
 # Machines -------------------------------------------------------------------------------------
 
 
@@ -195,12 +270,13 @@ def _machine(path: str, kind: Any, found: list[Any], *, is_fleet: bool) -> Machi
     for machine in found:
         for state in active_ids(machine):
             active[state] = active.get(state, 0) + 1
-    states = tuple(_state(state) for state in kind.states)
+    arcs = tuple(_arcs(kind))
     return MachineBox(
         path=path,
         kind=kind.__name__,
-        states=states,
-        steps=tuple(_steps(kind)),
+        states=tuple(_state(state) for state in kind.states),
+        arcs=arcs,
+        steps=tuple(_steps(arcs)),
         is_fleet=is_fleet,
         active=active,
         members=len(found) if is_fleet and found else None,
@@ -230,16 +306,22 @@ def _all_states(states: Iterable[Any]) -> Iterator[Any]:
         yield from _all_states(_inside(state))
 
 
-def _steps(kind: Any) -> Iterator[Step]:
-    """Yield transitions: those of one event to one state as one; of several events, each."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
+def _arcs(kind: Any) -> Iterator[Arc]:
+    """Yield the transitions of a class, once for each of their events."""
     for state in _all_states(kind.states):
         for transition in state.transitions:
             ends = getattr(transition, "targets", None) or [transition.target]
-            for end in ends:
-                target = getattr(end, "id", state.id)
-                for event in _events(transition):
-                    found.setdefault((event, target), {})[state.id] = None
+            targets = tuple(getattr(end, "id", state.id) for end in ends)
+            for event in _events(transition):
+                yield Arc(event, state.id, targets)
+
+
+def _steps(arcs: Iterable[Arc]) -> Iterator[Step]:
+    """Yield transitions: those of one event to one state as one; of several events, each."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for arc in arcs:
+        for target in arc.targets:
+            found.setdefault((arc.event, target), {})[arc.source] = None
     for (event, target), sources in found.items():
         yield Step(tuple(sources), target, event)
 
@@ -256,7 +338,7 @@ def _events(transition: Any) -> list[str]:
 
 
 def _reactions(level: _Level) -> Iterator[Link]:
-    """Yield the reactions of a class, and of those of the orchestrators in its fields."""
+    """Yield the reactions of a class."""
     by_name: dict[tuple[str, str], list[Wire]] = {}
     for wire in wiring(level.cls):
         by_name.setdefault((wire.reaction, wire.where), []).append(wire)
@@ -274,8 +356,6 @@ def _reactions(level: _Level) -> Iterator[Link]:
             text=", ".join(asked + conditions_of(wires[0])),
             sender=level.prefix + name,
         )
-    for below in level.below():
-        yield from _reactions(below)
 
 
 def _prefixed(topic: str, prefix: str) -> str:
@@ -347,8 +427,6 @@ def _callbacks(level: _Level) -> Iterator[Link]:
                     where=place(function) if hasattr(function, "__module__") else path,
                     sender=path,
                 )
-    for below in level.below():
-        yield from _callbacks(below)
 
 
 def _may_ask(function: Any, injected: Mapping[str, At]) -> bool:

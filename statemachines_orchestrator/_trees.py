@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from statemachines_orchestrator.records import Record
 
-__all__ = ["tree"]
+__all__ = ["WIDTH", "tree"]
 
 WIDTH = 100
 DEEPEST = 20

@@ -14,13 +14,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from statemachines_orchestrator._drawing import dot, mermaid, tables
-from statemachines_orchestrator._graphs import graph_of
+from statemachines_orchestrator._graphs import class_of, graph_of, traces_in
 from statemachines_orchestrator.exceptions import DeclarationError
-from statemachines_orchestrator.orchestrator import Orchestrator
-from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from statemachines_orchestrator.orchestrator import Orchestrator
+    from statemachines_orchestrator.traces import Trace
 
 __all__ = ["FORMATS", "diagram"]
 
@@ -71,19 +72,11 @@ def diagram(
     """
     where = "diagram()"
     given: Any = orchestrator
-    cls = given if isinstance(given, type) else type(given)
-    if not issubclass(cls, Orchestrator):
-        problem = f"it was given {given!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
+    cls = class_of(given, where)
     if format not in FORMATS:
         problem = f"{format!r} is no format"
         raise DeclarationError(where, problem, f"There are {', '.join(FORMATS)}")
-    many: Any = [traces] if isinstance(traces, Trace) else traces
-    if many is not None:
-        many = list(many)
-        if not all(isinstance(one, Trace) for one in many):
-            problem, fix = f"traces={traces!r} are no traces", "Give it what tracing() gives"
-            raise DeclarationError(where, problem, fix)
+    many = None if traces is None else traces_in(traces, where)
     graph = graph_of(cls, None if given is cls else given, many)
     if format in _TEXTS:
         return _TEXTS[format](graph)

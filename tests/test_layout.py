@@ -76,6 +76,7 @@ FLOORS = [
     "_graphs",
     "_drawing",
     "diagrams",
+    "_covering",
     "logs",
     "otel",
     "__init__",
