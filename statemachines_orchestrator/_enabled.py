@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._engine import ask_guards, is_async, run_async_from_sync
 from statemachines_orchestrator._host import HOST_IS_3, current_states
-from statemachines_orchestrator.topics import canonical
+from statemachines_orchestrator.topics import canonical, walk_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["enabled_events"]
+__all__ = ["enabled_events", "events_of", "may_take"]
 
 _NOT_FOR_USERS = ("done.state.", "done.invoke.", "error.execution")
 """How the events begin that are for the host to send."""
@@ -57,6 +57,23 @@ async def _enabled_async(
             if says_yes:
                 enabled[name] = None
     return list(enabled)
+
+
+def events_of(machine_class: Any) -> list[str]:
+    """Return the events that users may send to a machine, in the order of declaration."""
+    names = {
+        canonical(word): None
+        for state in walk_states(machine_class.states)
+        for transition in state.transitions
+        for declared in transition.events
+        for word in str(declared).split(" ")
+    }
+    return [name for name in names if not name.startswith(_NOT_FOR_USERS) and "*" not in name]
+
+
+def may_take(machine: Any, event: str) -> bool:
+    """Whether some transition of the active states is for an event, whatever its guards say."""
+    return any(True for _ in _asked(machine, event))
 
 
 def _asked(machine: Any, event: str | None) -> Iterator[tuple[str, Any]]:

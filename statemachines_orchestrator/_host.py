@@ -136,19 +136,21 @@ def _hosts_attributes() -> frozenset[str]:
         other = statemachine.State(final=True)
         go = one.to(other)
 
-    # On 2.x a machine is told by its constructor whether it ignores events: that is its user's.
-    return frozenset(vars(Reference())) - {"one", "other", "allow_event_without_transition"}
+    return frozenset(vars(Reference())) - {"one", "other"}
 
 
 def own_attributes(machine: Any) -> dict[str, Any]:
     """Return what was set on a machine itself by its callbacks and its users."""
     hosts = _hosts_attributes()
     states = facts_of(machine.__class__).by_id
-    return {
+    own = {
         name: value
         for name, value in machine.__dict__.items()
         if name not in hosts and name not in states
     }
+    if not HOST_IS_3 and machine.allow_event_without_transition:  # its constructor was told to
+        own["allow_event_without_transition"] = True
+    return own
 
 
 def store_of(machine: Any) -> tuple[int, str]:

@@ -127,6 +127,10 @@ class VirtualClock:
         when = self._agenda.due()
         return self._run(self._now if when is None else when)
 
+    def stand_at(self, when: float) -> None:
+        """Let it be another time, and run nothing. It is for those who choose what is next."""
+        self._now = when
+
     def _run(self, until: float) -> Awaitable[None]:
         if self._advances:
             raise ClockIsAdvancingError(self._now)

@@ -1,0 +1,264 @@
+"""Joint states: where the whole stands, in a form that is small, and can be written back.
+
+The configuration of each machine is a number, and a joint state a tuple of them. Nothing else is
+kept where there is nothing else: no data, no timers, no members that come and go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from statemachines_orchestrator._attachment import arrange
+from statemachines_orchestrator._host import own_attributes
+from statemachines_orchestrator._members import members_in
+from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator._timers import Delay, timers_of
+from statemachines_orchestrator._wholes import (
+    NO_DATA,
+    Data,
+    Whole,
+    attributes_of_model,
+    attributes_of_orchestrator,
+    kept,
+    local_of,
+    put_attributes,
+    put_local,
+    restored,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from statemachines_orchestrator._timers import Kept
+    from statemachines_orchestrator._wholes import Local, Path
+    from statemachines_orchestrator.clock import VirtualClock
+
+__all__ = ["Joint", "Joints", "identity"]
+
+Pending: TypeAlias = "tuple[Path, Kept]"
+"""A pending timer, with the path of its orchestrator."""
+_ROUNDED = 9
+"""What is left of a time is compared to so many digits: to a nanosecond."""
+
+
+@attrs.frozen(eq=False)
+class Joint:
+    """One joint state, as it was first found."""
+
+    locals: tuple[int, ...]
+    """The numbers of the machines' configurations."""
+    extra: Extra | None = None
+    """What there is beside, if anything."""
+
+
+@attrs.frozen(eq=False)
+class Extra:
+    """What a joint state has beside configurations."""
+
+    structure: Structure
+    data: tuple[Data, ...]
+    timers: tuple[Pending, ...]
+    now: float
+
+
+class Structure:
+    """Which machines and orchestrators there are, and where: it changes if members come and go."""
+
+    def __init__(self, whole: Whole) -> None:
+        self.whole = whole
+        self.paths = tuple(whole.machines)
+        self.machines = list(whole.machines.values())
+        self.owners = list(whole.orchestrators.values())
+        self.places = whole.places()
+        self.joins = [join for place in self.places for join in place.joins]
+        fields = whole.state_fields()
+        self.state_fields = [fields[id(model)] for model in whole.models]
+        self.things = [*self.machines, *self.owners, *whole.models]
+        """What may have data."""
+        self.held = [
+            (owner, name, list(members_in(getattr(owner, name, None))))
+            for owner in self.owners
+            for name in owner.__declaration__.fields
+        ]
+        is_plain = not any(self.attributes())
+        self.lengths = [(vars(one), len(vars(one))) for one in self.things] if is_plain else []
+        """The attributes of everything, where none is data; and how many there are."""
+
+    def has_data(self) -> bool:
+        """Whether anything has data now."""
+        for attributes, length in self.lengths:
+            if len(attributes) != length:
+                return True
+        return not self.lengths
+
+    def is_current(self) -> bool:
+        """Whether everything stands where it stood."""
+        return all(
+            list(members_in(getattr(owner, name, None))) == members
+            for owner, name, members in self.held
+        )
+
+    def arrange(self) -> None:
+        """Let everything stand where it stood."""
+        for owner, name, members in self.held:
+            if list(members_in(getattr(owner, name, None))) != members:
+                arrange(place_of(owner), name, dict(members))
+
+    def attributes(self) -> Iterator[dict[str, Any]]:
+        """Yield the data of everything."""
+        yield from map(own_attributes, self.machines)
+        yield from map(attributes_of_orchestrator, self.owners)
+        for model, fields in zip(self.whole.models, self.state_fields, strict=True):
+            yield attributes_of_model(model, fields) or {}
+
+
+class Joints:
+    """Reads where an orchestrator stands, and lets it stand elsewhere."""
+
+    def __init__(self, owner: Any, key: Callable[[Any], Hashable] | None, time: str) -> None:
+        self.owner = owner
+        self.key = key
+        self.is_ordered = time == "order"
+        self.structure = Structure(Whole(owner))
+        self.may_change = any(
+            field.fleet or field.optional
+            for one in self.structure.owners
+            for field in one.__declaration__.fields.values()
+        )
+        self.numbers: dict[Local, int] = {}
+        self.locals: list[Local] = []
+        self.standing: tuple[int, ...] = ()
+        """The numbers of the configurations, as they were read or written last."""
+        self.is_bare = False
+        """Whether there was nothing beside them then."""
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The clock."""
+        clock: VirtualClock = place_of(self.owner).clock
+        return clock
+
+    # Reading ------------------------------------------------------------------------------
+
+    def read(self) -> tuple[Hashable, Joint]:
+        """Return where it stands: what makes a joint state the same, and the joint state."""
+        if self.may_change and not self.structure.is_current():
+            self.structure = Structure(Whole(self.owner))
+        numbers = self.standing = tuple([self._number(one) for one in self.structure.machines])
+        extra = self._extra()
+        self.is_bare = extra is None
+        joint = Joint(numbers, extra)
+        if extra is None:
+            return numbers, joint
+        parts: list[Hashable] = [numbers]
+        if self.may_change:
+            parts.append(self.structure.paths)
+        if extra.timers:
+            parts.append(self._pending(extra))
+        if self.key is not None:
+            parts.append(("key", self.key(self.owner)))
+        return numbers if len(parts) == 1 else tuple(parts), joint
+
+    def _number(self, machine: Any) -> int:
+        local = local_of(machine)
+        number = self.numbers.get(local)
+        if number is None:
+            number = self.numbers[local] = len(self.locals)
+            self.locals.append(local)
+        return number
+
+    def timers(self) -> list[tuple[Path, Any, Kept]]:
+        """Return what is pending, in the order in which it comes due."""
+        is_timed = any(place.timers is not None for place in self.structure.places)
+        return self.structure.whole.timers() if is_timed else []
+
+    def _extra(self) -> Extra | None:
+        structure = self.structure
+        has_data, timers = structure.has_data(), self.timers()
+        if not (has_data or timers or self.may_change or self.key is not None):
+            return None
+        memo = structure.whole.memo(timers)
+        return Extra(
+            structure,
+            tuple(kept(one, memo) for one in structure.attributes()) if has_data else (),
+            tuple((path, _copied(value, memo)) for path, _timer, value in timers),
+            self.clock.now(),
+        )
+
+    def _pending(self, extra: Extra) -> Hashable:
+        """Return what of the pending timers makes a joint state the same."""
+        parts = [
+            (identity(path, value), round(value.due - extra.now, _ROUNDED) * self.is_ordered)
+            for path, value in extra.timers
+        ]
+        return ("timers", *sorted(parts, key=repr))
+
+    # Writing ------------------------------------------------------------------------------
+
+    def put(self, joint: Joint) -> None:
+        """Let everything stand as it stood in a joint state: no callback runs."""
+        extra = joint.extra
+        if extra is not None:
+            if not extra.structure.is_current():
+                extra.structure.arrange()
+                self.standing = ()
+            elif extra.structure is not self.structure:
+                self.standing = ()
+            self.structure = extra.structure
+        if not (self.is_bare and extra is None):
+            self._put_extra(extra)
+        self._put_locals(joint.locals)
+        for join in self.structure.joins:
+            join.look_anew()
+        self.is_bare = extra is None
+
+    def _put_locals(self, numbers: tuple[int, ...]) -> None:
+        known = self.standing or (-1,) * len(numbers)
+        for machine, number, stands in zip(self.structure.machines, numbers, known, strict=True):
+            if number != stands:
+                put_local(machine, self.locals[number])
+        self.standing = numbers
+
+    def _put_extra(self, extra: Extra | None) -> None:
+        """Write data and timers; of a state without, take away what there is."""
+        structure = self.structure
+        for place in structure.places:
+            if place.timers is not None:
+                place.timers.forget_all()
+        timers = () if extra is None else extra.timers
+        owners = structure.whole.orchestrators
+        delays = {
+            at: Delay.resumed(owners[path])
+            for at, (path, value) in enumerate(timers)
+            if not value.reaction
+        }
+        live, memo = structure.whole.live(delays), dict[Any, Any]()
+        data = (
+            extra.data if extra is not None and extra.data else (NO_DATA,) * len(structure.things)
+        )
+        for thing, known, one in zip(structure.things, structure.attributes(), data, strict=True):
+            if known or one.values:
+                names = [name for name in known if name not in one.lost]
+                put_attributes(thing, restored(one.values, live, memo), names)
+        if extra is not None:
+            self.clock.stand_at(extra.now)
+        for at, (path, value) in enumerate(timers):
+            facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
+            resumed = attrs.evolve(value, **restored(facts, live, memo))
+            timers_of(place_of(owners[path])).resume(resumed, value.due, delays.get(at))
+
+
+def identity(path: Path, value: Kept) -> tuple[Hashable, ...]:
+    """Return what tells which timer it is, whenever it comes due."""
+    told = (value.machine, value.args, value.kwargs)
+    return (path, value.topic, value.reaction, value.number, value.keys, value.event, repr(told))
+
+
+def _copied(value: Kept, memo: dict[int, Any]) -> Kept:
+    """Return a timer whose arguments are its own, and what lives in them told by what stands."""
+    if value.reaction:
+        return value
+    facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
+    return attrs.evolve(value, **kept(facts, memo).values)

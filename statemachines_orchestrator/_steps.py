@@ -1,0 +1,150 @@
+"""Steps: what outside events an exploration sends, and what comes due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from statemachines_orchestrator._enabled import events_of, may_take
+from statemachines_orchestrator._notes import shown
+from statemachines_orchestrator._places import wildcards
+from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.topics import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statemachines_orchestrator._wholes import Path
+
+__all__ = ["Alphabet", "Step"]
+
+
+@attrs.frozen
+class Step:
+    """One thing that happens to an orchestrator from outside: an event, a signal, or a timer."""
+
+    kind: str
+    """`event`, `signal` or `timer`."""
+    path: Path
+    """The names and keys that lead to the machine; of a timer, to its orchestrator."""
+    name: str
+    """The event, the signal; of a timer the reaction, or the posted topic."""
+    args: tuple[Any, ...] = attrs.field(default=(), hash=False)
+    kwargs: Mapping[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
+    topic: str = ""
+    """What a timer waits for: `timeout:order.processing`, or the posted topic."""
+    keys: tuple[Any, ...] = ()
+    """The fleet keys that lead from the orchestrator to the machine of a timeout."""
+    told_path: str = ""
+    """The path in words: `order`, `items['a']`."""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments, as they are written in a call."""
+        return ", ".join(
+            [*map(shown, self.args), *(f"{name}={shown(one)}" for name, one in self.kwargs.items())]
+        )
+
+    def __str__(self) -> str:
+        """Return `order.pay(amount=100)`, `publish low_stock()`, or `expire, after its time`."""
+        if self.kind == "event":
+            return f"{self.told_path}.{self.name}({self.arguments})"
+        if self.kind == "signal":
+            return f"publish {self.name}({self.arguments})"
+        prefix = f"{self.told_path}." if self.told_path else ""
+        keys = f"[{', '.join(map(shown, self.keys))}]" if self.keys else ""
+        return f"{prefix}{self.name}{keys} comes due"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+Variant = tuple[tuple[Any, ...], Mapping[str, Any]]
+PLAIN: tuple[Variant, ...] = (((), {}),)
+
+
+class Alphabet:
+    """Which events are sent to which machines, with which arguments."""
+
+    def __init__(self, owner: Any, events: Any, where: str) -> None:
+        self.where = where
+        self.topics: Any = owner.__declaration__.topics
+        self.variants: dict[str, tuple[Variant, ...]] | None = None
+        self.signals: list[Step] = []
+        self.asked: dict[Any, bool] = {}
+        """Whether there is a transition, by the class of the machine, its state and the event."""
+        if events is not None:
+            self.variants = dict(self._given(events))
+
+    def _given(self, events: Any) -> Iterator[tuple[str, tuple[Variant, ...]]]:
+        """Yield what is sent, with its arguments; note the signals."""
+        one: Any = events
+        items = (
+            one.items() if isinstance(events, Mapping) else [(name, None) for name in _many(one)]
+        )
+        for name, given in items:
+            variants = self._variants(name, given)
+            if name in self.topics.signals:
+                self.signals.extend(
+                    Step("signal", (), name, args, kwargs) for args, kwargs in variants
+                )
+                continue
+            topic = name if name == ANY else self.topics.event(name, self.where)
+            yield topic, variants
+
+    def _variants(self, name: str, given: Any) -> tuple[Variant, ...]:
+        """Return the arguments with which an event is sent: each a mapping, or a tuple."""
+        if given is None:
+            return PLAIN
+        several = [given] if isinstance(given, (Mapping, tuple)) else list(given)
+        found: list[Variant] = []
+        for arguments in several:
+            if isinstance(arguments, Mapping):
+                found.append(((), arguments))
+            elif isinstance(arguments, tuple):
+                found.append((arguments, {}))
+            else:
+                problem = f"events[{name!r}] has {arguments!r}, which are no arguments"
+                fix = "Give a mapping of keyword arguments, a tuple of positional ones, or several"
+                raise DeclarationError(self.where, problem, fix)
+        return tuple(found)
+
+    def of(self, names: str, event: str) -> tuple[Variant, ...]:
+        """Return the arguments with which an event is sent to the machines under some names."""
+        if self.variants is None:
+            return PLAIN
+        for topic in (f"{names}.{event}", *wildcards(names)):
+            if topic in self.variants:
+                return self.variants[topic]
+        return ()
+
+    def steps(self, path: Path, names: str, told: str, machine: Any) -> list[Step]:
+        """Return what may be sent to a machine, whatever its states and guards say."""
+        kind = machine.__class__
+        declared = events_of(kind)
+        given = self.variants or ()
+        declared += [
+            one
+            for topic in given
+            for one in [topic.removeprefix(f"{names}.")]
+            if topic.startswith(f"{names}.") and one not in (ANY, *declared)
+        ]
+        return [
+            Step("event", path, event, args, kwargs, told_path=told)
+            for event in declared
+            for args, kwargs in self.of(names, event)
+        ]
+
+    def may_take(self, machine: Any, local: int, event: str) -> bool:
+        """Whether the machine's states have a transition for an event; remembered by state."""
+        key = (machine.__class__, local, event)
+        known = self.asked.get(key)
+        if known is None:
+            known = self.asked[key] = may_take(machine, event)
+        return known
+
+
+def _many(events: Any) -> list[Any]:
+    return [events] if isinstance(events, str) or not isinstance(events, Iterable) else list(events)

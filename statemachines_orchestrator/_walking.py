@@ -1,0 +1,297 @@
+"""Walking: an orchestrator is made, and taken from joint state to joint state by real steps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from statemachine.exceptions import TransitionNotAllowed
+
+from statemachines_orchestrator._attrs import attributes_of
+from statemachines_orchestrator._clocks import use_clock
+from statemachines_orchestrator._host import has_ended
+from statemachines_orchestrator._joints import Joints
+from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator._sending import Target
+from statemachines_orchestrator._steps import Alphabet, Step
+from statemachines_orchestrator._telling import named
+from statemachines_orchestrator._wholes import Whole
+from statemachines_orchestrator.clock import VirtualClock
+from statemachines_orchestrator.exceptions import (
+    DeclarationError,
+    ReactionErrors,
+    RunawayCascadeError,
+)
+from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator.records import Failed, Ignored, Published, Started, Transitioned
+from statemachines_orchestrator.topics import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from statemachines_orchestrator._joints import Joint
+    from statemachines_orchestrator._timers import Kept
+    from statemachines_orchestrator._wholes import Path
+    from statemachines_orchestrator.records import Record
+
+__all__ = ["Outcome", "Walk", "call_of", "come_due_next", "made", "source_of", "words_of"]
+
+_HEARD = (ANY, "started:*", "ignored:*", "failed:*", "published:*")
+"""What tells whether anything happened, and what."""
+MOST_TURNS = 1_000
+"""A walk looks for loops sooner than operation does: the bound that is no loop doubles anyway."""
+
+
+def made(make: Any, where: str) -> Any:
+    """Make an orchestrator: by a factory, or of a class, whose machines are made by theirs."""
+    cls = make if isinstance(make, type) else None
+    if cls is not None and issubclass(cls, Orchestrator):
+        owner: Any = cls(**_arguments(cls, where))
+    elif callable(make):
+        owner = make()
+    else:
+        problem = f"it was given {make!r}, which makes no orchestrator"
+        fix = "Give it the class, or a function of no arguments that returns one"
+        raise DeclarationError(where, problem, fix)
+    if not isinstance(owner, Orchestrator):
+        problem = f"{make!r} made {owner!r}, which is no orchestrator"
+        raise DeclarationError(where, problem, "Let it return one")
+    if place_of(owner) is None or place_of(owner).holder is not None:
+        problem = f"{owner!r} is held by another orchestrator, or not built yet"
+        raise DeclarationError(where, problem, "Give it the outermost one")
+    return owner
+
+
+def _kinds(cls: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the arguments that a constructor must be given, each with the class of the machine.
+
+    For what cannot be made without being told how it is `None`.
+    """
+    fields = cls.__declaration__.fields
+    for field in attributes_of(cls):
+        if field.init and field.default is attrs.NOTHING:
+            known = fields.get(field.name)
+            classes: Any = () if known is None or known.fleet else known.classes or ()
+            yield field.alias, classes[0] if len(classes) == 1 else None
+
+
+def _arguments(cls: Any, where: str) -> dict[str, Any]:
+    """Return what the constructor of a class must be given: machines, made by their classes."""
+    arguments: dict[str, Any] = {}
+    for name, kind in _kinds(cls):
+        if kind is None:
+            problem = f"{cls.__name__} cannot be made: what is {name!r} to be?"
+            fix = "Give it a function of no arguments that makes one"
+            raise DeclarationError(where, problem, fix)
+        inner = issubclass(kind, Orchestrator)
+        arguments[name] = kind(**_arguments(kind, where)) if inner else kind()
+    return arguments
+
+
+@attrs.define
+class Outcome:
+    """What came of one step."""
+
+    moved: bool = False
+    """Whether a transition took place, or something was published."""
+    ignored: str = ""
+    """The event that enabled no transition, if there was one."""
+    error: Exception | None = None
+    """What the step raised, other than that it was refused."""
+    is_refused: bool = False
+    failures: list[tuple[str, Exception]] = attrs.Factory(list[tuple[str, Exception]])
+    """The reactions, posts and observers that failed."""
+
+    @property
+    def is_runaway(self) -> bool:
+        """Whether a cascade went round in a loop."""
+        return isinstance(self.error, RunawayCascadeError)
+
+
+class Walk:
+    """One orchestrator that is walked through its joint states."""
+
+    def __init__(
+        self,
+        make: Any,
+        where: str,
+        *,
+        events: Any = None,
+        key: Callable[[Any], Hashable] | None = None,
+        time: str = "any",
+    ) -> None:
+        owner = self.owner = made(make, where)
+        _refuse_running_loop(owner, where)
+        use_clock(owner, VirtualClock())
+        for place in Whole(owner).places():
+            if place.max_reactions is None or place.max_reactions > MOST_TURNS:
+                place.max_reactions = MOST_TURNS
+        self.alphabet = Alphabet(owner, events, where)
+        self.joints = Joints(owner, key, time)
+        self.is_ordered = time == "order"
+        self.hear: Callable[[Record], None] | None = None
+        """Who else hears what transitions and turns there are."""
+        self.outcome = Outcome()
+        self.possible: dict[Any, list[Step]] = {}
+        """What may be sent, by the structure."""
+        self.receivers = [owner.bus.signal(topic).connect(self._hear) for topic in _HEARD]
+
+    def _hear(self, _sender: Any, *, record: Record) -> None:
+        """Note what happens in a step."""
+        kind = record.__class__
+        if kind is Transitioned or kind is Published:
+            self.outcome.moved = True
+        elif kind is Failed:
+            failed: Any = record
+            self.outcome.failures.append((named(record), failed.exception))
+        elif kind is Ignored:
+            ignored: Any = record
+            self.outcome.ignored = f"{'.'.join(map(str, record.path))}.{ignored.event}"
+        if self.hear is not None and (kind is Transitioned or kind is Started):
+            self.hear(record)
+
+    # Where it stands ----------------------------------------------------------------------
+
+    def machines(self) -> Iterator[tuple[Path, Any]]:
+        """Yield the machines there are now, with their paths."""
+        structure = self.joints.structure
+        return zip(structure.paths, structure.machines, strict=True)
+
+    def has_ended(self) -> bool:
+        """Whether every machine is final."""
+        return all(has_ended(machine) for machine in self.joints.structure.machines)
+
+    def told(self) -> str:
+        """Return the configurations, as text."""
+        return repr(self.owner)
+
+    # Steps --------------------------------------------------------------------------------
+
+    def steps(self, joint: Joint) -> list[Step]:
+        """Return what may happen next: events that the states have a transition for, and timers."""
+        structure, alphabet = self.joints.structure, self.alphabet
+        known = self.possible.get(structure)
+        if known is None:
+            known = self.possible[structure] = list(self._all_steps())
+        number = dict(zip(structure.paths, joint.locals, strict=True))
+        machines = dict(zip(structure.paths, structure.machines, strict=True))
+        found = [
+            step
+            for step in known
+            if alphabet.may_take(machines[step.path], number[step.path], step.name)
+        ]
+        return [*found, *alphabet.signals, *self._timer_steps()]
+
+    def _all_steps(self) -> Iterator[Step]:
+        whole = self.joints.structure.whole
+        for path, machine in whole.machines.items():
+            names, told = words_of(path, whole)
+            yield from self.alphabet.steps(path, names, told, machine)
+
+    def _timer_steps(self) -> Iterator[Step]:
+        """Yield the timers that may come due next: those with the least deadline, or any."""
+        timers = self.joints.timers()
+        least = min((value.due for _path, _timer, value in timers), default=0.0)
+        seen: set[Step] = set()
+        for path, _timer, value in timers:
+            if self.is_ordered and value.due > least:
+                continue
+            step = self._timer_step(path, value)
+            if step not in seen:
+                seen.add(step)
+                yield step
+
+    def _timer_step(self, path: Path, value: Kept) -> Step:
+        told = words_of(path, self.joints.structure.whole)[1]
+        name = value.reaction or value.topic
+        return Step("timer", path, name, (), {}, value.topic, value.keys, told)
+
+    def run(self, step: Step) -> Outcome:
+        """Let one thing happen, with all that follows; a failure is an outcome."""
+        outcome = self.outcome = Outcome()
+        try:
+            self._run(step)
+        except TransitionNotAllowed as error:
+            outcome.is_refused = not outcome.moved and str(error.event) == step.name
+            if not outcome.is_refused:
+                outcome.error = error
+        except ReactionErrors as errors:
+            if not outcome.failures:  # nobody heard of them: another orchestrator's
+                outcome.failures.extend((one.reaction, one.exception) for one in errors.failures)
+        except Exception as error:  # noqa: BLE001 - it is a finding
+            outcome.error = error
+        return outcome
+
+    def _run(self, step: Step) -> None:
+        if step.kind == "signal":
+            self.owner.publish(step.name, **step.kwargs)
+        elif step.kind == "timer":
+            come_due_next(self.owner, step.path, step.name, step.topic, step.keys)
+        else:
+            machine = self.joints.structure.whole.machines[step.path]
+            Target(step.path, step.told_path, machine, step.name).send(step.args, step.kwargs)
+
+
+def words_of(path: Path, whole: Whole) -> tuple[str, str]:
+    """Return the names of a path, by which topics call it, and the path in words."""
+    names: list[str] = []
+    told = ""
+    for at, part in enumerate(path):
+        if path[:at] in whole.orchestrators:
+            names.append(str(part))
+            told += f".{part}"
+        else:
+            told += f"[{part!r}]"
+    return ".".join(names), told.removeprefix(".")
+
+
+def _refuse_running_loop(owner: Any, where: str) -> None:
+    """Refuse what must be awaited where an event loop is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if place_of(owner).may_be_awaited:
+        problem = "there are async machines or reactions, and an event loop is running here"
+        fix = f"Run it in a thread: await asyncio.to_thread({where.partition('(')[0]}, ...)"
+        raise DeclarationError(where, problem, fix)
+
+
+def come_due_next(owner: Any, path: Path, name: str, topic: str, keys: tuple[Any, ...]) -> None:
+    """Let a pending timer come due, whatever comes due before it; time passes until then."""
+    for at, timer, value in Whole(owner).timers():
+        is_meant = (at, value.reaction or value.topic, value.keys) == (path, name, keys)
+        if is_meant and topic in ("", value.topic):
+            clock = place_of(owner).clock
+            clock.stand_at(max(clock.now(), value.due))
+            timer.let_go()
+            timer()
+            return
+    raise LookupError(name)
+
+
+# As source ------------------------------------------------------------------------------------
+
+
+def source_of(thing: Any, where: str) -> tuple[str, str]:
+    """Return the module and the name by which something can be imported."""
+    module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
+    if not name or "<" in name or module == "__main__":
+        problem = f"{thing!r} cannot be imported by a test"
+        fix = "Define it in a module, and not in a function; a lambda has no name"
+        raise DeclarationError(where, problem, fix)
+    return module, name.partition(".")[0]
+
+
+def call_of(make: Any, where: str) -> tuple[str, list[Any]]:
+    """Return the source that makes an orchestrator, and what must be imported for it."""
+    if not (isinstance(make, type) and issubclass(make, Orchestrator)):
+        return f"{getattr(make, '__qualname__', '')}()", [make]
+    needs: list[Any] = [make]
+    parts: list[str] = []
+    for alias, kind in _kinds(make):
+        inner, more = call_of(kind, where) if issubclass(kind, Orchestrator) else ("", [kind])
+        parts.append(f"{alias}={inner or f'{kind.__qualname__}()'}")
+        needs.extend(more)
+    return f"{make.__qualname__}({', '.join(parts)})", needs

@@ -1,0 +1,392 @@
+"""Exploration: every joint state that outside events can lead to, by running the real thing.
+
+    result = explore(Shop, can_always={"order": ("delivered", "cancelled")})
+    print(result)
+    assert result.ok
+
+Beside it: what runs of tests exercised (`wiring_coverage`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+from statemachines_orchestrator._covering import Covered, Tally, WiringCoverage, wiring_coverage
+from statemachines_orchestrator._findings import Exploration, Finding, Replay
+from statemachines_orchestrator._goals import (
+    goals_of,
+    invariant,
+    invariants_of,
+    predicates_of,
+)
+from statemachines_orchestrator._notes import shown
+from statemachines_orchestrator._shapes import class_name
+from statemachines_orchestrator._walking import Walk, words_of
+from statemachines_orchestrator.exceptions import DeclarationError
+
+if TYPE_CHECKING:
+    from statemachines_orchestrator._goals import Goal
+    from statemachines_orchestrator._joints import Joint
+    from statemachines_orchestrator._steps import Step
+    from statemachines_orchestrator._walking import Outcome
+    from statemachines_orchestrator.orchestrator import Orchestrator
+
+    Predicate: TypeAlias = Callable[[Any], Any]
+    States: TypeAlias = Mapping[str, Any]
+    Goals: TypeAlias = Predicate | States | Iterable[Predicate | States]
+
+__all__ = [
+    "Covered",
+    "Exploration",
+    "Finding",
+    "Progress",
+    "WiringCoverage",
+    "explore",
+    "invariant",
+    "wiring_coverage",
+]
+
+_WHERE = "explore()"
+_TOLD_EVERY = 500
+"""After so many steps progress is told."""
+
+
+@attrs.frozen
+class Progress:
+    """How far an exploration has come."""
+
+    states: int
+    """The joint states found until now."""
+    steps: int
+    """The events and timers tried."""
+    waiting: int
+    """The joint states found, of which no steps were tried yet."""
+
+
+def explore(  # noqa: PLR0913 - the options of an exploration
+    make: type[Orchestrator] | Callable[[], Orchestrator],
+    *,
+    events: Mapping[str, Any] | Iterable[str] | str | None = None,
+    invariants: Predicate | Iterable[Predicate] | None = None,
+    can_always: Goals | None = None,
+    may_rest: Goals | None = None,
+    key: Callable[[Any], Hashable] | None = None,
+    time: Literal["any", "order"] = "any",
+    limit: int | None = 100_000,
+    progress: Callable[[Progress], object] | None = None,
+) -> Exploration:
+    """Walk, breadth first, through every joint state that outside events can lead to.
+
+    `make` is the class, or a function of no arguments that returns a new orchestrator: with fakes
+    in the place of what reaches outside. Of a class the machines are made by their classes.
+    Guards, callbacks and reactions are the real ones, and run. Sync and async machines alike; where
+    something is async, outside of a running event loop.
+
+    **What is sent.** Every event of every machine, to each member of a fleet, without arguments.
+    `events` narrows it, `["order.pay", "payment.*"]`, or gives arguments, one variant or several:
+    `{"*": None, "order.pay": [{"amount": 0}, {"amount": 100}]}`; a mapping holds keyword arguments,
+    a tuple positional ones. A signal of the domain is published if it is named there.
+
+    **What is one state.** The configurations of all machines, with what history states remember and
+    which have ended; the members of fleets; the pending timeouts and posts; and what `key` returns
+    of the data, which else is that of the first way there. Data that fields, attributes and models
+    hold is put back for each step, by deep copies; what only closures and globals hold is not.
+
+    **Time.** The walk has a clock of its own. In every state a pending timer may come due as well:
+    with `time="any"` each of them, whatever its deadline, which finds races; a state then is which
+    are pending. With `time="order"` the next by deadline, of several at one time each; a state
+    then is what each has left.
+
+    **What is found.** `stuck`: states in which nothing more can happen, while not every machine is
+    final; `may_rest` names those in which that is fine. `invariant`: violations of `invariants`,
+    predicates of the orchestrator, and of methods marked with `@invariant`, asked after every step;
+    what returns something false other than `None` is violated, and what raises. `goal`: states from
+    which what `can_always` names cannot be reached any more. `failure`: reactions that failed.
+    `raised`: events that raised, other than that they were refused. `runaway`: cascades without
+    end, whose state does not count. Goals are predicates, or mappings of machines to states,
+    `{"order": ("delivered", "cancelled")}`, all of which must hold, of a fleet in every member.
+
+    Each finding has the path that leads there, of those that do the first one found, by the number
+    of its steps. Two explorations of what behaves the same give the same report.
+
+    No more than `limit` joint states are looked at; `None` for as many as there are. `progress` is
+    called with a `Progress` now and then, and at the end.
+    Raises `DeclarationError` for an argument that means nothing, `UnknownTopicError` for an event,
+    machine or state that there is not; and what `make` and `key` raise.
+    """
+    _check(time, limit)
+    walk = Walk(make, _WHERE, events=events, key=key, time=time)
+    exploring = _Exploring(walk, make, events, limit)
+    exploring.predicates = predicates_of(invariants, _WHERE)
+    exploring.goals = goals_of(can_always, walk.owner, _WHERE)
+    exploring.may_rest = goals_of(may_rest, walk.owner, _WHERE)
+    exploring.told = progress
+    return exploring.run()
+
+
+def _check(time: Any, limit: Any) -> None:
+    """Refuse what means nothing."""
+    if time not in {"any", "order"}:
+        raise DeclarationError(_WHERE, f"time={time!r} means nothing", "There are any and order")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        problem = f"limit={limit!r} is no number of joint states"
+        raise DeclarationError(_WHERE, problem, "Give it a number from 1 on, or None")
+
+
+class _Exploring:
+    """One exploration: the states found, the steps between them, what was noticed."""
+
+    def __init__(self, walk: Walk, make: Any, events: Any, limit: int | None) -> None:
+        self.walk = walk
+        self.make = make
+        self.events = events
+        self.tally = Tally(walk.owner, _WHERE)
+        walk.hear = self.tally.hear
+        self.limit = limit
+        self.predicates: list[Any] = []
+        self.goals: list[Goal] = []
+        self.may_rest: list[Goal] = []
+        self.told: Callable[[Progress], object] | None = None
+        self.index: dict[Hashable, int] = {}
+        self.joints: list[Joint] = []
+        self.parents = array("q")
+        self.by: list[Step | None] = []
+        """The step that first led to each state."""
+        self.failing = bytearray()
+        """Whether something failed in it."""
+        self.resting = bytearray()
+        """Whether a state may be one in which nothing more happens."""
+        self.reached: list[bytearray] = []
+        """For each goal, whether a state is one."""
+        self.open: set[int] = set()
+        """The states from which a step leads beyond the limit."""
+        self.edges = (array("q"), array("q"))
+        self.steps = 0
+        self.is_there = True
+        """Whether the orchestrator stands where the steps are tried from."""
+        self.at_work = 0
+        """How many states have been expanded, or are now."""
+        self.found: dict[Hashable, Finding] = {}
+        self.counts: Counter[Hashable] = Counter()
+        self.ignored: Counter[str] = Counter()
+        self.seen: set[Any] = set()
+
+    def run(self) -> Exploration:
+        """Do it."""
+        self.reached = [bytearray() for _ in self.goals]
+        key, joint = self.walk.joints.read()
+        self.add(key, joint, -1, None, fails=False)
+        self.check((), ())
+        at = 0
+        while at < len(self.joints):
+            self.expand(at)
+            at += 1
+        for number, goal in enumerate(self.goals):
+            self.look_back(number, goal)
+        self.progress()
+        return Exploration(
+            name=class_name(type(self.walk.owner)),
+            states=len(self.joints),
+            steps=self.steps,
+            complete=not self.open,
+            findings=tuple(
+                attrs.evolve(finding, count=self.counts[key]) for key, finding in self.found.items()
+            ),
+            coverage=self.tally.coverage(),
+            ignored=dict(self.ignored),
+        )
+
+    def progress(self) -> None:
+        """Tell how far it has come."""
+        if self.told is not None:
+            waiting = len(self.joints) - self.at_work
+            self.told(Progress(len(self.joints), self.steps, waiting))
+
+    # States -------------------------------------------------------------------------------
+
+    def add(self, key: Hashable, joint: Joint, parent: int, step: Any, *, fails: bool) -> int:
+        """Note a new joint state, in which the orchestrator stands now."""
+        number = self.index[key] = len(self.joints)
+        owner = self.walk.owner
+        self.joints.append(joint)
+        self.parents.append(parent)
+        self.by.append(step)
+        self.failing.append(fails)
+        may_rest = self.walk.has_ended() or any(goal.holds(owner) for goal in self.may_rest)
+        self.resting.append(may_rest)
+        for reached, goal in zip(self.reached, self.goals, strict=True):
+            reached.append(goal.holds(owner))
+        self.see(joint)
+        return number
+
+    def see(self, joint: Joint) -> None:
+        """Note which states are active."""
+        structure = self.walk.joints.structure
+        for path, number in zip(structure.paths, joint.locals, strict=True):
+            if (path, number) not in self.seen:
+                self.seen.add((path, number))
+                names = tuple(words_of(path, structure.whole)[0].split("."))
+                self.tally.see(names, self.walk.joints.locals[number][0])
+
+    def expand(self, at: int) -> None:
+        """Try every step in one state."""
+        self.at_work = at + 1
+        joint = self.joints[at]
+        self.walk.joints.put(joint)
+        self.is_there = True
+        targets: dict[int, None] = {}
+        can_go_on = False
+        for step in self.walk.steps(joint):
+            if not self.is_there:
+                self.walk.joints.put(joint)
+            target = self.step(at, step)
+            if target is not None:
+                targets[target] = None
+            can_go_on = can_go_on or self.walk.outcome.moved or target != at
+        for target in targets:
+            self.edges[0].append(at)
+            self.edges[1].append(target)
+        if not can_go_on and not self.resting[at]:
+            self.stuck(at)
+
+    def step(self, at: int, step: Step) -> int | None:
+        """Try one step, and return where it leads: `None` for nowhere, or beyond the limit."""
+        outcome = self.walk.run(step)
+        key, found = self.walk.joints.read()
+        self.steps += 1
+        if self.steps % _TOLD_EVERY == 0:
+            self.progress()
+        fails = self.note(at, step, outcome)
+        self.is_there = False
+        if outcome.is_runaway:
+            return None
+        target = self.index.get(key)
+        is_new = target is None
+        if target is None:
+            if self.limit is not None and len(self.joints) >= self.limit:
+                self.open.add(at)
+                return None
+            target = self.add(key, found, at, step, fails=fails)
+        if is_new or found.extra is not None:
+            self.check((*self.path(at), step), (*self.fails(at), fails))
+        self.is_there = target == at and found.extra is None and self.joints[at].extra is None
+        return target
+
+    def path(self, at: int) -> tuple[Step, ...]:
+        """Return the steps that lead to a state."""
+        return tuple(self.by[one] for one in self._way(at))  # type: ignore[misc]
+
+    def fails(self, at: int) -> tuple[bool, ...]:
+        """Return, for each of these steps, whether something failed in it."""
+        return tuple(bool(self.failing[one]) for one in self._way(at))
+
+    def _way(self, at: int) -> Iterable[int]:
+        way: deque[int] = deque()
+        while self.parents[at] >= 0:
+            way.appendleft(at)
+            at = self.parents[at]
+        return way
+
+    # Findings -----------------------------------------------------------------------------
+
+    def find(  # noqa: PLR0913 - the facts of a finding
+        self,
+        key: tuple[Any, ...],
+        text: str,
+        path: tuple[Step, ...],
+        fails: tuple[bool, ...],
+        *,
+        exception: Exception | None = None,
+        check: str = "",
+        needs: tuple[Any, ...] = (),
+    ) -> None:
+        """Keep a finding, if it is the first of its like."""
+        self.counts[key] += 1
+        if key in self.found:
+            return
+        replay = Replay(self.make, _WHERE, self.events, fails, check, needs)
+        state = self.walk.told()
+        kind = str(key[0])
+        self.found[key] = Finding(kind, text, path, state, exception, 1, replay)
+
+    def note(self, at: int, step: Step, outcome: Outcome) -> bool:
+        """Keep what a step brought to light, and return whether something failed in it."""
+        if outcome.ignored:
+            self.ignored[outcome.ignored] += 1
+        error = outcome.error
+        if error is None and not outcome.failures:
+            return outcome.is_refused
+        path, fails = (*self.path(at), step), (*self.fails(at), True)
+        if outcome.is_runaway:
+            loop = " → ".join(getattr(error, "loop", ()))
+            self.find(("runaway", loop), f"a cascade does not end: {loop}", path, fails)
+            return True
+        for name, failure in outcome.failures:
+            text = f"{name} failed: {shown(failure)}"
+            self.find(("failure", name, type(failure)), text, path, fails, exception=failure)
+        if error is not None:
+            text = f"{step} raised {shown(error)}"
+            key = ("raised", step.kind, step.told_path, step.name, type(error))
+            self.find(key, text, path, fails, exception=error)
+        return True
+
+    def check(self, path: tuple[Step, ...], fails: tuple[bool, ...]) -> None:
+        """Ask the invariants, where the orchestrator stands now."""
+        for one in invariants_of(self.walk.joints.structure.whole, self.predicates):
+            is_violated, error = one.violation()
+            if is_violated:
+                told = "" if error is None else f": {shown(error)}"
+                text = f"{one.name} does not hold{told}"
+                check = one.source if error is not None else f"assert {one.source}"
+                needs = () if one.needs is None else (one.needs,)
+                facts: Any = {"exception": error, "check": check, "needs": needs}
+                self.find(("invariant", one.name), text, path, fails, **facts)
+
+    def stuck(self, at: int) -> None:
+        """Keep that nothing more can happen in a state."""
+        self.walk.joints.put(self.joints[at])
+        options, needs = self._options(may_rest=self.may_rest)
+        check = f"assert not explore(lambda: shop, limit=1{options}).stuck"
+        text = "nothing more can happen, and not every machine is final"
+        self.find(("stuck", at), text, self.path(at), self.fails(at), check=check, needs=needs)
+
+    def _options(self, **goals: list[Goal]) -> tuple[str, tuple[Any, ...]]:
+        """Return the options of this exploration as source, and what they need imported."""
+        text = "" if self.events is None else f", events={self.events!r}"
+        needs: list[Any] = []
+        for name, several in goals.items():
+            text += f", {name}=[{', '.join(goal.source for goal in several)}]" if several else ""
+            needs += [goal.given for goal in several if callable(goal.given)]
+        return text, tuple(needs)
+
+    def look_back(self, number: int, goal: Goal) -> None:
+        """Find the states from which a goal cannot be reached: those that nothing leads back to."""
+        reaching = bytearray(self.reached[number])
+        before: dict[int, list[int]] = {}
+        for source, target in zip(*self.edges, strict=True):
+            before.setdefault(target, []).append(source)
+        waiting = deque(at for at, is_goal in enumerate(reaching) if is_goal)
+        waiting.extend(self.open)
+        for at in self.open:
+            reaching[at] = True
+        while waiting:
+            for source in before.get(waiting.popleft(), ()):
+                if not reaching[source]:
+                    reaching[source] = True
+                    waiting.append(source)
+        lost = [at for at, reaches in enumerate(reaching) if not reaches]
+        if not lost:
+            return
+        first = lost[0]
+        self.walk.joints.put(self.joints[first])
+        options, needs = self._options(can_always=[goal])
+        text = f"from here on it can never be that {goal.text}"
+        check = f'assert not explore(lambda: shop{options}).of("goal")'
+        key = ("goal", number)
+        self.find(key, text, self.path(first), self.fails(first), check=check, needs=needs)
+        self.counts[key] = len(lost)
