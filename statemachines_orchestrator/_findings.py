@@ -101,12 +101,12 @@ class Finding:
             names.setdefault(module, {})[name] = None
         body += self._calls()
         body += [replay.check] if replay.check else []
-        lines = (
-            ["from contextlib import suppress", ""] if "with suppress(Exception):" in body else []
-        )
-        lines += [
-            f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names)
+        lines = [
+            f"from {module} import {', '.join(sorted(needed))}"
+            for module, needed in sorted(names.items())
         ]
+        if "with suppress(Exception):" in body:
+            lines = ["from contextlib import suppress", "", *lines]
         head = [*lines, "", "", f"def test_{self._slug()}():", f'    """{_plain(self.text)}"""']
         return "\n".join([*head, *(f"    {line}" for line in body), ""])
 

@@ -181,7 +181,7 @@ class Walk:
             for step in known
             if alphabet.may_take(machines[step.path], number[step.path], step.name)
         ]
-        return [*found, *alphabet.signals, *self._timer_steps()]
+        return [*found, *alphabet.signals, *self.timer_steps()]
 
     def _all_steps(self) -> Iterator[Step]:
         whole = self.joints.structure.whole
@@ -189,7 +189,7 @@ class Walk:
             names, told = words_of(path, whole)
             yield from self.alphabet.steps(path, names, told, machine)
 
-    def _timer_steps(self) -> Iterator[Step]:
+    def timer_steps(self) -> Iterator[Step]:
         """Yield the timers that may come due next: those with the least deadline, or any."""
         timers = self.joints.timers()
         least = min((value.due for _path, _timer, value in timers), default=0.0)

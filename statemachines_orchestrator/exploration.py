@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
@@ -30,6 +29,8 @@ from statemachines_orchestrator._walking import Walk, words_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
     from statemachines_orchestrator._goals import Goal
     from statemachines_orchestrator._joints import Joint
     from statemachines_orchestrator._steps import Step

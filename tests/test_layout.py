@@ -83,6 +83,8 @@ FLOORS = [
     "_findings",
     "_goals",
     "exploration",
+    "_stateful",
+    "testing",
     "logs",
     "otel",
     "__init__",
