@@ -1,4 +1,4 @@
-"""The command line: draw an orchestration, list its wiring, read a trace."""
+"""The command line: draw an orchestration, list its wiring, read a trace, find what is wrong."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from statemachines_orchestrator._wiring import Wire, conditions_of, wiring
 from statemachines_orchestrator.diagrams import FORMATS, diagram
 from statemachines_orchestrator.exceptions import OrchestratorError
+from statemachines_orchestrator.exploration import explore, lint
 from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from statemachines_orchestrator.exploration import Progress
 
 __all__ = ["main"]
 
@@ -26,12 +29,16 @@ examples:
   python -m statemachines_orchestrator draw examples.shop:Shop --trace run.jsonl --format md
   python -m statemachines_orchestrator wiring examples.shop:Shop
   python -m statemachines_orchestrator trace run.jsonl --format mermaid
+  python -m statemachines_orchestrator lint examples.shop:Shop
+  python -m statemachines_orchestrator explore examples.shop:Shop --can-always order=shipped
 
 What is meant is named as module:Class, or module:name of an instance; the current folder is on the
-path. A trace is a file that Trace.to_jsonl() has written.
+path. A trace is a file that Trace.to_jsonl() has written. explore also takes a function that makes
+an orchestrator. Its status, and that of lint, is 1 if something was found.
 """
 
 TRACE_FORMATS = ("tree", "mermaid", "jsonl")
+EXPLORE_FORMATS = ("text", "json", "mermaid")
 
 
 class _Refused(Exception):  # noqa: N818 - it is told, and never seen
@@ -39,7 +46,10 @@ class _Refused(Exception):  # noqa: N818 - it is told, and never seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, and return its exit status: 0, or 1 for what cannot be done."""
+    """Run the command line, and return its exit status.
+
+    0, or 1 for what cannot be done, and if `lint` or `explore` found something.
+    """
     parser = _parser()
     given = parser.parse_args(arguments)
     run: Callable[[Any], str | bytes] = given.run
@@ -54,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         problem = f"{error}. Name a file that can be read, or written"
     else:
-        return 0
+        return int(given.has_found)
     sys.stderr.write(f"{parser.prog}: {' '.join(problem.split())}\n")
     return 1
 
@@ -90,9 +100,97 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=TRACE_FORMATS, help="tree, or what the name of the file says"
     )
     trace.set_defaults(run=_trace)
-    for command in (draw, table, trace):
+    check = commands.add_parser("lint", help="look for what can never work, without running it")
+    check.add_argument("target", metavar="MODULE:NAME", help="the class, or an instance")
+    check.set_defaults(run=_lint)
+    explore_ = commands.add_parser("explore", help="walk through every joint state, and report")
+    _add_explore_options(explore_)
+    for command in (draw, table, trace, check, explore_):
+        command.set_defaults(has_found=False)
         command.add_argument("-o", "--output", metavar="FILE", help="write to a file")
     return parser
+
+
+def _add_explore_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="MODULE:NAME", help="the class, or what makes one")
+    parser.add_argument(
+        "--event", metavar="TOPIC", action="append", help="send this event only: order.pay, order.*"
+    )
+    parser.add_argument(
+        "--invariant",
+        metavar="MODULE:NAME",
+        action="append",
+        default=[],
+        help="what must hold in every joint state: a function of the orchestrator",
+    )
+    for option, told in (
+        ("--can-always", "what must stay reachable"),
+        ("--may-rest", "where it is fine that nothing more can happen"),
+    ):
+        parser.add_argument(
+            option,
+            metavar="MACHINE=STATE,...",
+            action="append",
+            default=[],
+            help=f"{told}: order=delivered,cancelled",
+        )
+    parser.add_argument(
+        "--time",
+        choices=("any", "order"),
+        default="any",
+        help="whether any pending timer may come due next (the default), or the next by deadline",
+    )
+    parser.add_argument("--limit", type=int, default=100_000, help="so many joint states at most")
+    parser.add_argument(
+        "--format", choices=EXPLORE_FORMATS, help="text, or what the name of the file says"
+    )
+    parser.set_defaults(run=_explore)
+
+
+def _lint(given: Any) -> str:
+    found = lint(_found(given.target))
+    given.has_found = bool(found)
+    return "".join(f"{one}\n" for one in found) or "nothing found\n"
+
+
+def _explore(given: Any) -> str:
+    make = _found(given.target)
+    result = explore(
+        (lambda: make) if isinstance(make, Orchestrator) else make,
+        events=given.event,
+        invariants=[_found(one) for one in given.invariant],
+        can_always=[_goal(one) for one in given.can_always],
+        may_rest=[_goal(one) for one in given.may_rest],
+        time=given.time,
+        limit=given.limit,
+        progress=_show_progress if sys.stderr.isatty() else None,
+    )
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    given.has_found = bool(result.findings)
+    return f"{format(result, _format(given, EXPLORE_FORMATS, 'text'))}\n"
+
+
+def _goal(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the goal that `order=delivered,cancelled` names."""
+    machine, sign, states = text.partition("=")
+    if not (machine and sign and states):
+        message = f"{text!r} is no MACHINE=STATE. Write it as order=delivered,cancelled"
+        raise _Refused(message)
+    return {machine: tuple(states.split(","))}
+
+
+_BAR = 30
+
+
+def _show_progress(progress: Progress) -> None:
+    """Draw a bar: the part of the joint states found until now that has been looked at."""
+    done = progress.states - progress.waiting
+    bar = "#" * (_BAR * done // progress.states)
+    sys.stderr.write(
+        f"\r[{bar:.<{_BAR}}] {done}/{progress.states} joint states, {progress.steps} steps"
+    )
+    sys.stderr.flush()
 
 
 def _draw(given: Any) -> str | bytes:

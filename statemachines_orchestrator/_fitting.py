@@ -13,7 +13,7 @@ from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._packing import class_called
 from statemachines_orchestrator._places import NO_KEY, place_of
-from statemachines_orchestrator._shapes import class_name
+from statemachines_orchestrator._standing import class_name
 from statemachines_orchestrator._wholes import raw_value
 from statemachines_orchestrator.exceptions import (
     SnapshotDoesNotFitError,
@@ -24,7 +24,7 @@ from statemachines_orchestrator.fleets import Fleet
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
-    from statemachines_orchestrator._shapes import (
+    from statemachines_orchestrator._standing import (
         MachineState,
         ModelState,
         OrchestratorState,

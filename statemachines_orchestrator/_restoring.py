@@ -11,7 +11,7 @@ from statemachines_orchestrator._fitting import Fitting
 from statemachines_orchestrator._host import own_attributes
 from statemachines_orchestrator._packing import Ref
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._shapes import class_name
+from statemachines_orchestrator._standing import class_name
 from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._wholes import (
     Whole,
@@ -27,7 +27,7 @@ from statemachines_orchestrator.exceptions import DeclarationError, SnapshotDoes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from statemachines_orchestrator._shapes import Standing
+    from statemachines_orchestrator._standing import Standing
     from statemachines_orchestrator._timers import Kept
     from statemachines_orchestrator._wholes import Data, Path
 

@@ -4,7 +4,34 @@
     print(result)
     assert result.ok
 
-Beside it: what runs of tests exercised (`wiring_coverage`).
+**What runs.** Guards, callbacks and reactions are the real ones, sync and async. A failure in them
+is a finding, and never the end of the walk; the state in which its cascade came to rest counts.
+
+**What is sent.** Every event of every machine, to each member of a fleet, without arguments.
+`events` narrows it, `["order.pay", "payment.*"]`, or gives arguments, one variant or several:
+`{"*": None, "order.pay": [{"amount": 0}, {"amount": 100}]}`; a mapping holds keyword arguments, a
+tuple positional ones. A signal of the domain is published if it is named there.
+
+**What is one state.** The configurations of all machines, with what history states remember and
+which have ended; the members of fleets; the pending timeouts and posts; and what `key` returns of
+the data, which else is that of the first way there. Data that fields, attributes and models hold is
+put back for each step, by deep copies; what only closures and globals hold is not.
+
+**Time.** The walk has a clock of its own. In every state a pending timer may come due as well: with
+`time="any"` each of them, whatever its deadline, which finds races; a state then is which are
+pending. With `time="order"` the next by deadline, of several at one time each; a state then is what
+each has left.
+
+**What is found.** `stuck`: states in which nothing more can happen, while not every machine is
+final. `invariant`: violations of what is marked with `@invariant`, or given, asked after every
+step; violated is what returns something false other than `None`, and what raises. `goal`: states
+from which what `can_always` names cannot be reached any more. `failure`: reactions that failed.
+`raised`: events that raised, other than that they were refused. `runaway`: cascades without end,
+whose state does not count. Each finding has the path that leads there: of all paths one with the
+fewest steps, the first of these. Two explorations of what behaves the same give the same report.
+
+Beside it: what can be told without running anything (`lint`), and what runs of tests exercised
+(`wiring_coverage`).
 """
 
 from __future__ import annotations
@@ -23,8 +50,9 @@ from statemachines_orchestrator._goals import (
     invariants_of,
     predicates_of,
 )
+from statemachines_orchestrator._linting import Lint, lint
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._shapes import class_name
+from statemachines_orchestrator._standing import class_name
 from statemachines_orchestrator._walking import Walk, words_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
@@ -45,10 +73,12 @@ __all__ = [
     "Covered",
     "Exploration",
     "Finding",
+    "Lint",
     "Progress",
     "WiringCoverage",
     "explore",
     "invariant",
+    "lint",
     "wiring_coverage",
 ]
 
@@ -85,40 +115,17 @@ def explore(  # noqa: PLR0913 - the options of an exploration
 
     `make` is the class, or a function of no arguments that returns a new orchestrator: with fakes
     in the place of what reaches outside. Of a class the machines are made by their classes.
-    Guards, callbacks and reactions are the real ones, and run. Sync and async machines alike; where
-    something is async, outside of a running event loop.
-
-    **What is sent.** Every event of every machine, to each member of a fleet, without arguments.
-    `events` narrows it, `["order.pay", "payment.*"]`, or gives arguments, one variant or several:
-    `{"*": None, "order.pay": [{"amount": 0}, {"amount": 100}]}`; a mapping holds keyword arguments,
-    a tuple positional ones. A signal of the domain is published if it is named there.
-
-    **What is one state.** The configurations of all machines, with what history states remember and
-    which have ended; the members of fleets; the pending timeouts and posts; and what `key` returns
-    of the data, which else is that of the first way there. Data that fields, attributes and models
-    hold is put back for each step, by deep copies; what only closures and globals hold is not.
-
-    **Time.** The walk has a clock of its own. In every state a pending timer may come due as well:
-    with `time="any"` each of them, whatever its deadline, which finds races; a state then is which
-    are pending. With `time="order"` the next by deadline, of several at one time each; a state
-    then is what each has left.
-
-    **What is found.** `stuck`: states in which nothing more can happen, while not every machine is
-    final; `may_rest` names those in which that is fine. `invariant`: violations of `invariants`,
-    predicates of the orchestrator, and of methods marked with `@invariant`, asked after every step;
-    what returns something false other than `None` is violated, and what raises. `goal`: states from
-    which what `can_always` names cannot be reached any more. `failure`: reactions that failed.
-    `raised`: events that raised, other than that they were refused. `runaway`: cascades without
-    end, whose state does not count. Goals are predicates, or mappings of machines to states,
-    `{"order": ("delivered", "cancelled")}`, all of which must hold, of a fleet in every member.
-
-    Each finding has the path that leads there, of those that do the first one found, by the number
-    of its steps. Two explorations of what behaves the same give the same report.
+    `events` narrows what is sent, or gives arguments. `invariants` are predicates of the
+    orchestrator. `can_always` and `may_rest` are goals: predicates, or mappings of machines to
+    states, `{"order": ("delivered", "cancelled")}`, all of which must hold, of a fleet in every
+    member. `key` returns what of the data makes two joint states different. `time` is `"any"` or
+    `"order"`. The docstring of the module tells the rules.
 
     No more than `limit` joint states are looked at; `None` for as many as there are. `progress` is
     called with a `Progress` now and then, and at the end.
-    Raises `DeclarationError` for an argument that means nothing, `UnknownTopicError` for an event,
-    machine or state that there is not; and what `make` and `key` raise.
+    Raises `DeclarationError` for an argument that means nothing, and in a running event loop if
+    something is async; `UnknownTopicError` for an event, machine or state that there is not; and
+    what `make` and `key` raise.
     """
     _check(time, limit)
     walk = Walk(make, _WHERE, events=events, key=key, time=time)

@@ -26,7 +26,7 @@ from statemachines_orchestrator._packing import (
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._rest import check_at_rest
 from statemachines_orchestrator._restoring import Restoring
-from statemachines_orchestrator._shapes import (
+from statemachines_orchestrator._standing import (
     MachineState,
     ModelState,
     OrchestratorState,

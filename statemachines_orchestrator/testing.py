@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from statemachines_orchestrator._enabled import events_of
 from statemachines_orchestrator._goals import predicates_of
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._shapes import class_name
+from statemachines_orchestrator._standing import class_name
 from statemachines_orchestrator._stateful import Run, kinds_below
 from statemachines_orchestrator._walking import Walk, come_due_next
 from statemachines_orchestrator._wholes import Whole
