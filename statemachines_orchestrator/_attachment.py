@@ -70,26 +70,34 @@ def assemble_at_rest(orchestrator: Any, clock: Any = None) -> None:
         place.timers = Timers(place, plans)
 
 
-def arrange(place: Place, name: str, members: Mapping[Any, Any]) -> None:
+def arrange(place: Place, name: str, members: Mapping[Any, Any] | None) -> None:
     """Let exactly these stand in a field, in this order. It is no move, and nothing is announced.
 
     Those that stood there and do not any more are detached; all of them are at rest.
+    With `None` the field holds nothing, not even a fleet.
     """
     owner = place.owner
     held: Any = getattr(owner, name, None)
-    stood = dict(members_in(held))
+    stood, wanted = dict(members_in(held)), dict(members or {})
+    is_fleet = owner.__declaration__.fields[name].fleet
     with attaching:
         for key, member in stood.items():
-            if members.get(key) is not member:
+            if wanted.get(key) is not member:
                 place.forget(name, key)
                 _detach(place, member)
-        for key, member in members.items():
+        for key, member in wanted.items():
             if stood.get(key) is not member:
                 _attach(place, name, key, member)
-        if owner.__declaration__.fields[name].fleet:
-            held.arrange(members)
-        elif members != stood:
-            object.__setattr__(owner, name, members.get(NO_KEY))
+        if is_fleet and held is not None and members is not None:
+            held.arrange(wanted)
+            return
+        if is_fleet and held is not None:
+            held.hold(None)
+        value = wanted.get(NO_KEY)
+        if is_fleet and members is not None:
+            value = Fleet(wanted)
+            value.hold(_Holding(place, name))
+        object.__setattr__(owner, name, value)
 
 
 def _assemble(orchestrator: Any, clock: Any = None) -> None:

@@ -8,12 +8,12 @@ from statemachine.model import Model
 
 from statemachines_orchestrator._attachment import arrange, assemble_at_rest, disassemble
 from statemachines_orchestrator._attrs import attributes_of
-from statemachines_orchestrator._host import facts_of, is_machine_class
+from statemachines_orchestrator._host import facts_of, is_hosts_model, is_machine_class
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._packing import class_called
+from statemachines_orchestrator._packing import class_called, name_of_class
 from statemachines_orchestrator._places import NO_KEY, place_of
-from statemachines_orchestrator._standing import class_name
+from statemachines_orchestrator._standing import is_called, told_class
 from statemachines_orchestrator._wholes import raw_value
 from statemachines_orchestrator.exceptions import (
     SnapshotDoesNotFitError,
@@ -64,10 +64,10 @@ class Fitting:
         """The models that are there already."""
         self.live_models: dict[int, Any] = {}
         """The models, those that were built included."""
-        self.children: dict[Path, dict[Hashable, None]] = {}
-        for path in (*self.machines, *self.orchestrators):
-            for at in range(len(path)):
-                self.children.setdefault(path[:at], {})[path[at]] = None
+        self.foreign: set[int] = set()
+        """The models that were given, of another class than those that were taken: left alone."""
+        self.numbers: dict[int, int] = {}
+        """By the identity of the models that are there already, which they are."""
 
     def differ(self, path: Path, text: str) -> None:
         """Note a difference."""
@@ -82,18 +82,21 @@ class Fitting:
 
     def orchestrator(self, path: Path, cls: Any, stands: Any, hooks: tuple[Any, Any]) -> None:
         """Compare an orchestrator, and everything below it."""
+        state = self.orchestrators.get(path)
+        if state is None:
+            self.differ(path, f"it was a machine, and is a {cls.__name__}")
+            return
         self.classes[path] = cls
         if stands is not None:
             self.objects[path] = stands
         declaration = cls.__declaration__
         load = declaration.options.load or hooks[0]
-        for name in self.children.get(path, ()):
-            if name not in declaration.fields:
-                text = f"{class_name(cls)} has no machine field of this name"
-                self.differ((*path, name), text)
+        for name, keys in state.held.items():
+            if name not in declaration.fields and keys is not None:
+                self.differ((*path, name), f"{cls.__name__} has no machine field of this name")
         for name, field in declaration.fields.items():
             self._field(path, name, field, stands, (load, hooks[1]))
-        self._data(path, cls, is_new=stands is None)
+        self._data(path, state, cls, is_new=stands is None)
 
     def _field(self, path: Path, name: str, field: Any, owner: Any, hooks: tuple[Any, Any]) -> None:
         """Compare what a field holds."""
@@ -101,52 +104,71 @@ class Fitting:
         held = self.given[name] if is_given else getattr(owner, name, None)
         stood = dict(members_in(held))
         below = (*path, name)
-        wanted = self.wanted(below, is_fleet=field.fleet)
-        if not wanted and not field.fleet and not field.optional:
-            self.differ(below, "the snapshot tells of no machine; it was another field then")
-        if is_given and list(stood) != list(wanted):
+        wanted = self.wanted(path, name, is_fleet=field.fleet)
+        if wanted is None and not field.optional:
+            self.differ(below, "the snapshot has nothing here; it was another field then")
+        keys = list(wanted or ())
+        if is_given and (list(stood) != keys or (held is None) is not (wanted is None)):
             self.differ(below, f"it was given {shown(held)}, and the snapshot has other members")
-        for key, at in wanted.items():
-            found: Any = stood.get(key)
+        if field.fleet and (below in self.machines or below in self.orchestrators):
+            self.differ(below, "it was no fleet, and is one")
+        for key, at in (wanted or {}).items():
             state: Any = self.machines.get(at) or self.orchestrators.get(at)
             if state is None:
-                self.differ(at, "the snapshot tells what is below it, and not of it")
+                self.differ(at, "it was a fleet, and is none")
                 continue
-            if found is not None and class_name(found.__class__) != state.of:
+            found: Any = stood.get(key)
+            if found is not None and not is_called(found.__class__, state.of):
                 if not field.fleet or is_given:
-                    text = f"it is a {class_name(found.__class__)}, and was a {state.of}"
-                    self.differ(at, text)
+                    now, then = found.__class__.__name__, told_class(state.of)
+                    if now == then:
+                        now, then = name_of_class(found.__class__), state.of
+                    self.differ(at, f"it is a {now}, and was a {then}")
                     continue
                 found = None
-            kind: Any = found.__class__ if found is not None else _class_of(field, state)
-            if kind is None:
-                known = " | ".join(class_name(one) for one in field.classes or ())
-                text = f"no {state.of} is known here; the field takes {known or field.annotation}"
-                self.differ(at, text)
-            elif is_machine_class(kind):
-                self._machine(at, kind, found, hooks[0])
-            else:
-                self.orchestrator(at, kind, found, hooks)
+            kind = (
+                found.__class__
+                if found is not None
+                else _class_of(field, state, self.classes[path])
+            )
+            self._member(at, kind, found, field, hooks, is_given=is_given)
 
-    def wanted(self, path: Path, *, is_fleet: bool) -> dict[Hashable, Path]:
-        """Return what the snapshot has in a field, by key."""
+    def _member(  # noqa: PLR0913 - the facts of a member
+        self, path: Path, kind: Any, found: Any, field: Any, hooks: Any, *, is_given: bool
+    ) -> None:
+        """Compare one machine or orchestrator, of the class that it is to be of."""
+        if kind is None:
+            state: Any = self.machines.get(path) or self.orchestrators.get(path)
+            known = " | ".join(one.__name__ for one in field.classes or ())
+            text = f"no {told_class(state.of)} is known here; the field takes "
+            self.differ(path, text + (known or field.annotation))
+        elif is_machine_class(kind):
+            self._machine(path, kind, found, hooks[0], is_given=is_given)
+        else:
+            self.orchestrator(path, kind, found, hooks)
+
+    def wanted(self, path: Path, name: str, *, is_fleet: bool) -> dict[Hashable, Path] | None:
+        """Return what the snapshot has in a field, by key; `None` for nothing."""
+        keys = self.orchestrators[path].held.get(name)
+        if keys is None:
+            return None
+        below = (*path, name)
         if is_fleet:
-            return {key: (*path, key) for key in self.children.get(path, ())}
-        known = path in self.machines or path in self.orchestrators or path in self.children
-        return {NO_KEY: path} if known else {}
+            return {key: (*below, key) for key in keys}
+        return {NO_KEY: below}
 
-    def _machine(self, path: Path, kind: Any, found: Any, load: Any) -> None:
+    def _machine(self, path: Path, kind: Any, found: Any, load: Any, *, is_given: bool) -> None:
         """Compare a machine."""
         state = self.machines.get(path)
         if state is None:
-            self.differ(path, f"it was an orchestrator, and is a {class_name(kind)}")
+            self.differ(path, f"it was an orchestrator, and is a {kind.__name__}")
             return
         self.classes[path] = kind
         known = facts_of(kind).by_id
         ids, history, _has_ended = state.local
         names = [*ids, *(one for _name, remembered in history for one in remembered)]
         for one in dict.fromkeys(name for name in names if name not in known):
-            self.differ(path, f"{class_name(kind)} has no state {one!r}")
+            self.differ(path, f"{kind.__name__} has no state {one!r}")
         model = self.models[state.model]
         if model.is_dumped:
             hook = self.load or load
@@ -155,29 +177,45 @@ class Fitting:
                 self.differ(path, "dump= told of its model: give load= as well")
         if found is not None:
             self.objects[path] = found
-            self.stood[state.model] = found.model
+            self._model_there(path, state, found, is_given=is_given)
             return
         for one in state.data.lost:
             self._give(path, f"its {one} could not be copied")
         if not model.is_dumped and not _can_build(model) and state.model not in self.stood:
             self._give(path, f"its model, a {model.of}, cannot be built")
 
+    def _model_there(self, path: Path, state: MachineState, found: Any, *, is_given: bool) -> None:
+        """Compare the model of a machine that is there already."""
+        number, model = state.model, found.model
+        kept = self.models[number]
+        of = None if is_hosts_model(model) else name_of_class(model.__class__)
+        if found.state_field != state.state_field:
+            self.differ(
+                path, f"its state_field is {found.state_field!r}, {state.state_field!r} then"
+            )
+        if of != kept.of and not kept.is_dumped:
+            if not is_given:
+                was = told_class(kept.of or ":Model")
+                self.differ(path, f"its model is a {model.__class__.__name__}, and was a {was}")
+            self.foreign.add(number)
+        if self.stood.get(number, model) is not model:
+            self.differ(path, "it has a model of its own, and had that of another machine")
+        if self.numbers.setdefault(id(model), number) != number:
+            self.differ(path, "it has the model of another machine, and had one of its own")
+        self.stood[number] = model
+
     def _give(self, path: Path, problem: str) -> None:
         name = path[0] if path else "..."
         self.differ(path, f"{problem}: give it, restore(..., {name}=...), or use dump= and load=")
 
-    def _data(self, path: Path, cls: Any, *, is_new: bool) -> None:
+    def _data(self, path: Path, state: OrchestratorState, cls: Any, *, is_new: bool) -> None:
         """Compare the fields of an orchestrator that hold plain data."""
-        state = self.orchestrators.get(path)
-        if state is None:
-            self.differ(path, f"it was a machine, and is a {class_name(cls)}")
-            return
         given = () if path else self.given
         fields = [one for one in attributes_of(cls) if one.name not in cls.__declaration__.fields]
         names = [one.name for one in fields]
         for name in state.fields:
             if name not in names:
-                self.differ(path, f"{class_name(cls)} has no field {name!r}")
+                self.differ(path, f"{cls.__name__} has no field {name!r}")
         for name in names:
             if name in state.fields or name in given or not is_new:
                 continue
@@ -201,7 +239,7 @@ class Fitting:
                 for state in plan.timeout.states
             ]
             if named.count((kept.topic, kept.reaction)) <= kept.number:
-                text = f"{class_name(cls)} has no {kept.reaction} on {kept.topic}"
+                text = f"{cls.__name__} has no {kept.reaction} on {kept.topic}"
                 self.differ(path, text)
         else:
             try:
@@ -254,29 +292,27 @@ class Fitting:
 
     # Putting together ---------------------------------------------------------------------
 
-    def members(self, live: Mapping[Path, Any], path: Path) -> Iterator[tuple[str, Any, Any]]:
+    def members(self, live: Mapping[Path, Any], path: Path) -> Iterator[tuple[str, Any, bool]]:
         """Yield the fields of an orchestrator, what each is to hold by key, and if in a fleet."""
         for name, field in self.classes[path].__declaration__.fields.items():
-            wanted = self.wanted((*path, name), is_fleet=field.fleet)
-            yield name, {key: live[at] for key, at in wanted.items()}, field.fleet
+            wanted = self.wanted(path, name, is_fleet=field.fleet)
+            members = None if wanted is None else {key: live[at] for key, at in wanted.items()}
+            yield name, members, field.fleet
 
-    def put_together(
-        self, live: Mapping[Path, Any], data: Mapping[Path, Mapping[str, Any]], clock: Any
-    ) -> None:
-        """Assemble the new orchestrators, inner ones first, and arrange those that stood."""
+    def assemble(self, live: Mapping[Path, Any], data: Mapping[Path, Any], clock: Any) -> None:
+        """Assemble the orchestrators that are new, inner ones first; all of them or none."""
         done: list[Any] = []
         paths = [path for path in self.classes if path in self.orchestrators]
+        new = [path for path in paths if path not in self.objects]
         try:
-            for path in sorted(paths, key=len, reverse=True):
+            for path in sorted(new, key=len, reverse=True):
                 owner = live[path]
-                if path in self.objects:
-                    for name, members, _is_fleet in self.members(live, path):
-                        arrange(place_of(owner), name, members)
-                    continue
                 for name, value in data[path].items():
                     object.__setattr__(owner, name, value)
                 for name, members, is_fleet in self.members(live, path):
-                    held = Fleet(members) if is_fleet else members.get(NO_KEY)
+                    held = members and members.get(NO_KEY)
+                    if is_fleet:
+                        held = None if members is None else Fleet(members)
                     given = self.given.get(name) if not path else None
                     object.__setattr__(owner, name, held if given is None else given)
                 assemble_at_rest(owner, None if path else clock)
@@ -286,18 +322,35 @@ class Fitting:
                 disassemble(owner)
             raise
 
+    def arrange(self, live: Mapping[Path, Any]) -> None:
+        """Let the orchestrators that are there already hold what they held then."""
+        for path, owner in self.objects.items():
+            if path in self.orchestrators:
+                for name, members, _is_fleet in self.members(live, path):
+                    arrange(place_of(owner), name, members)
 
-def _class_of(field: Any, state: MachineState | OrchestratorState) -> Any:
+
+def _class_of(field: Any, state: MachineState | OrchestratorState, owner: Any) -> Any:
     """Return the class that something is to be built of, `None` if none is known."""
     classes = field.classes or ()
     if state.cls is not None and (not classes or issubclass(state.cls, classes)):
         return state.cls
-    return next((one for one in _with_subclasses(classes) if class_name(one) == state.of), None)
+    if not classes:  # its annotation was not resolved yet
+        module, _, name = state.of.rpartition(":")
+        found = class_called(f"{module}:{name}") or class_called(f"{owner.__module__}:{name}")
+        return found if is_machine_class(found) or hasattr(found, "__declaration__") else None
+    all_of_them = list(_with_subclasses(classes))
+    exact = [one for one in all_of_them if name_of_class(one) == state.of]
+    known = [one for one in all_of_them if is_called(one, state.of)]
+    alike = [one for one in all_of_them if one.__name__ == told_class(state.of)]
+    return next(iter(exact + known + alike), None)
 
 
 def _with_subclasses(classes: Any) -> Iterator[Any]:
+    """Yield classes with those below them, but for what `@attrs.define` has made anew."""
     for one in classes:
-        yield one
+        if getattr(one, "__declaration__", None) is None or one.__declaration__.own in {None, one}:
+            yield one
         yield from _with_subclasses(type.__subclasses__(one))
 
 

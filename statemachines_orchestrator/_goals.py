@@ -88,7 +88,7 @@ def invariants_of(whole: Whole, predicates: Iterable[Any]) -> Iterator[Invariant
     """Yield the invariants of everything that lives in an orchestrator, then those given."""
     for path, owner in whole.orchestrators.items():
         names, told = words_of(path, whole)
-        for name in _marked(type(owner)):
+        for name in _marked(owner.__class__):
             source = ".".join(part for part in ("shop", told, name) if part)
             full = f"{names}.{name}" if names else name
             yield Invariant(full, getattr(owner, name), f"{source}()")
@@ -144,9 +144,7 @@ def _goal(given: Any, owner: Any, where: str) -> Goal:
     wanted: dict[str, frozenset[str]] = {}
     told: dict[str, tuple[str, ...]] = {}
     topics = owner.__declaration__.topics
-    items: Any = given.items()
-    for names, states in items:
-        several = states if isinstance(states, (tuple, list, set, frozenset)) else (states,)
+    for names, several in _pairs(given):
         ids = tuple(one.id if isinstance(one, State) else str(one) for one in several)
         for one in ids:
             topics.state(f"{names}.{one}", where)
@@ -154,6 +152,13 @@ def _goal(given: Any, owner: Any, where: str) -> Goal:
         told[names] = ids
     text = " and ".join(f"{names} in {' or '.join(ids)}" for names, ids in told.items())
     return Goal(text, lambda shop: _are_in(shop, wanted), told)
+
+
+def _pairs(wishes: Any) -> Iterator[tuple[str, Iterable[Any]]]:
+    """Yield the machines, each with its states, of which one may stand alone."""
+    for names, states in wishes.items():
+        several: Any = states
+        yield names, several if isinstance(states, (tuple, list, set, frozenset)) else (states,)
 
 
 def _are_in(owner: Any, wanted: Mapping[str, frozenset[str]]) -> bool:

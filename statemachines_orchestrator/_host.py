@@ -148,6 +148,9 @@ def own_attributes(machine: Any) -> dict[str, Any]:
         for name, value in machine.__dict__.items()
         if name not in hosts and name not in states
     }
+    if machine.current_state_value is None:  # it begins later, where its constructor was told to
+        begins = "start_configuration_values" if HOST_IS_3 else "start_value"
+        own[begins] = getattr(machine, begins)
     if not HOST_IS_3 and machine.allow_event_without_transition:  # its constructor was told to
         own["allow_event_without_transition"] = True
     return own

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
     from statemachines_orchestrator._timers import Kept
-    from statemachines_orchestrator._wholes import Local, Path
+    from statemachines_orchestrator._wholes import Local, Memo, Path
     from statemachines_orchestrator.clock import VirtualClock
 
 __all__ = ["Joint", "Joints", "identity"]
@@ -63,6 +63,12 @@ class Extra:
     now: float
 
 
+def _held(owner: Any, name: str) -> list[tuple[Hashable, Any]] | None:
+    """Return what stands in a field by key, `None` for nothing."""
+    value = getattr(owner, name, None)
+    return None if value is None else list(members_in(value))
+
+
 class Structure:
     """Which machines and orchestrators there are, and where: it changes if members come and go."""
 
@@ -78,12 +84,13 @@ class Structure:
         self.things = [*self.machines, *self.owners, *whole.models]
         """What may have data."""
         self.held = [
-            (owner, name, list(members_in(getattr(owner, name, None))))
+            (owner, name, _held(owner, name))
             for owner in self.owners
             for name in owner.__declaration__.fields
         ]
         is_plain = not any(self.attributes())
-        self.lengths = [(vars(one), len(vars(one))) for one in self.things] if is_plain else []
+        known: list[dict[str, Any]] = [getattr(one, "__dict__", {}) for one in self.things]
+        self.lengths = [(one, len(one)) for one in known] if is_plain else []
         """The attributes of everything, where none is data; and how many there are."""
 
     def has_data(self) -> bool:
@@ -95,16 +102,13 @@ class Structure:
 
     def is_current(self) -> bool:
         """Whether everything stands where it stood."""
-        return all(
-            list(members_in(getattr(owner, name, None))) == members
-            for owner, name, members in self.held
-        )
+        return all(_held(owner, name) == members for owner, name, members in self.held)
 
     def arrange(self) -> None:
         """Let everything stand where it stood."""
         for owner, name, members in self.held:
-            if list(members_in(getattr(owner, name, None))) != members:
-                arrange(place_of(owner), name, dict(members))
+            if _held(owner, name) != members:
+                arrange(place_of(owner), name, None if members is None else dict(members))
 
     def attributes(self) -> Iterator[dict[str, Any]]:
         """Yield the data of everything."""
@@ -256,7 +260,7 @@ def identity(path: Path, value: Kept) -> tuple[Hashable, ...]:
     return (path, value.topic, value.reaction, value.number, value.keys, value.event, repr(told))
 
 
-def _copied(value: Kept, memo: dict[int, Any]) -> Kept:
+def _copied(value: Kept, memo: Memo) -> Kept:
     """Return a timer whose arguments are its own, and what lives in them told by what stands."""
     if value.reaction:
         return value

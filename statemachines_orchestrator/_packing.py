@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -54,7 +54,11 @@ def class_called(name: str) -> Any:
 
 
 _TEXTS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    datetime: ("$datetime", datetime.isoformat, datetime.fromisoformat),
+    datetime: (
+        "$datetime",
+        lambda when: [when.isoformat(), when.fold],
+        lambda parts: datetime.fromisoformat(parts[0]).replace(fold=parts[1]),
+    ),
     date: ("$date", date.isoformat, date.fromisoformat),
     time: ("$time", time.isoformat, time.fromisoformat),
     timedelta: (
@@ -66,6 +70,10 @@ _TEXTS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     UUID: ("$uuid", str, UUID),
     bytes: ("$bytes", bytes.hex, bytes.fromhex),
 }
+_ZONES = (type(None), timezone)
+"""The time zones whose times can be told by an offset for ever."""
+_LARGEST = 10**4000
+"""Python writes no much larger numbers in decimals."""
 _SEVERAL: dict[type, str] = {tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
 _READ: dict[str, Callable[[Any], Any]] = {
     **{word: read for word, _write, read in _TEXTS.values()},
@@ -74,22 +82,30 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "$frozenset": lambda values: frozenset(map(unpacked, values)),
     "$dict": lambda pairs: {unpacked(key): unpacked(value) for key, value in pairs},
     "$ref": lambda parts: Ref(*parts),
-    "$enum": lambda parts: _class(parts[0])[parts[1]],
+    "$enum": lambda parts: _enum(parts[0])(unpacked(parts[1])),
     "$attrs": lambda parts: _object(_class(parts[0]), unpacked(parts[1])),
 }
 
 
 def packed(value: Any) -> Any:
     """Return a value in JSON's own, by exact type; raise `Unpackable` for what has no form."""
+    try:
+        return _packed(value)
+    except RecursionError:
+        message = f"{shown(value):.80} holds itself, and has no form in JSON"
+        raise Unpackable(message) from None
+
+
+def _packed(value: Any) -> Any:
     kind: Any = value.__class__
-    if value is None or kind in (bool, int, float, str):
+    if value is None or kind in {bool, float, str} or (kind is int and abs(value) < _LARGEST):
         return value
     if kind is list:
-        return [packed(one) for one in value]
+        return [_packed(one) for one in value]
     if kind is dict:
         if all(type(key) is str and key[:1] != "$" for key in value):
-            return {key: packed(one) for key, one in value.items()}
-        return {"$dict": [[packed(key), packed(one)] for key, one in value.items()]}
+            return {key: _packed(one) for key, one in value.items()}
+        return {"$dict": [[_packed(key), _packed(one)] for key, one in value.items()]}
     form = _form(value, kind)
     if form is None:
         message = f"{shown(value)}, a {kind.__qualname__}, has no form in JSON"
@@ -101,16 +117,18 @@ def _form(value: Any, kind: Any) -> dict[str, Any] | None:
     """Return the object with one key that tells of a value, `None` if there is none."""
     form: dict[str, Any] | None = None
     if kind in _SEVERAL:
-        form = {_SEVERAL[kind]: _in_order([packed(one) for one in value], kind)}
-    elif kind in _TEXTS:
+        form = {_SEVERAL[kind]: _in_order([_packed(one) for one in value], kind)}
+    elif kind in _TEXTS and type(getattr(value, "tzinfo", None)) in _ZONES:
         word, write, _read = _TEXTS[kind]
         form = {word: write(value)}
     elif kind is Ref:
         form = {"$ref": [value.kind, value.number]}
+    elif class_called(name_of_class(kind)) is not kind:  # it is local, say: nobody finds it again
+        form = None
     elif isinstance(value, enum.Enum):
-        form = {"$enum": [name_of_class(kind), value.name]}
-    elif attrs.has(kind):
-        form = {"$attrs": [name_of_class(kind), packed(_attributes(value))]}
+        form = {"$enum": [name_of_class(kind), _packed(value.value)]}
+    elif attrs.has(kind) and not any(base.__module__ == "builtins" for base in kind.__mro__[:-1]):
+        form = {"$attrs": [name_of_class(kind), _packed(_attributes(value))]}
     return form
 
 
@@ -120,11 +138,12 @@ def _in_order(values: list[Any], kind: type) -> list[Any]:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    return {
+    found = {
         field.name: getattr(value, field.name)
         for field in attrs.fields(value.__class__)
         if hasattr(value, field.name)
     }
+    return {**found, **getattr(value, "__dict__", {})}
 
 
 def unpacked(value: Any) -> Any:
@@ -148,6 +167,14 @@ def _class(name: Any) -> Any:
     kind = class_called(str(name))
     if kind is None:
         message = f"no class {name!r} is known: import its module first"
+        raise Unpackable(message)
+    return kind
+
+
+def _enum(name: Any) -> Any:
+    kind = _class(name)
+    if not issubclass(kind, enum.Enum):
+        message = f"{name} is no enumeration"
         raise Unpackable(message)
     return kind
 

@@ -11,10 +11,9 @@ from statemachines_orchestrator._fitting import Fitting
 from statemachines_orchestrator._host import own_attributes
 from statemachines_orchestrator._packing import Ref
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._standing import class_name
+from statemachines_orchestrator._standing import told_class
 from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._wholes import (
-    Whole,
     attributes_of_model,
     attributes_of_orchestrator,
     put_attributes,
@@ -65,13 +64,14 @@ class Restoring:
     def _compare(self, cls: Any) -> None:
         """Refuse what was taken of another shape."""
         standing, fitting = self.standing, self.fitting
-        if class_name(cls) != standing.of:
-            text = f"it was taken of a {standing.of}, and this is a {class_name(cls)}"
+        was = told_class(standing.of)
+        if cls.__qualname__.rpartition(">.")[2] != was:
+            text = f"it was taken of a {was}, and this is a {cls.__name__}"
             raise SnapshotDoesNotFitError(self.where, (text,))
         known = {field.name for field in attrs.fields(cls)}
         for name in self.given:
             if name not in known:
-                fitting.differ((), f"{class_name(cls)} has no field {name!r}")
+                fitting.differ((), f"{cls.__name__} has no field {name!r}")
         fitting.orchestrator((), cls, self.owner, (None, None))
         for path, value in standing.timers:
             fitting.timer(path, value)
@@ -97,14 +97,16 @@ class Restoring:
         }
         posts = {number: self._resumed(number, refs, memo) for number in delays}
         self._load(models)
-        if self.owner is not None:
-            self._forget_timers()
-        self._write(machines, models, owners)
-        owners[()] = {**owners[()], **self.given}
-        self.fitting.put_together(live, owners, clock)
-        if clock is None and not standing.is_real:
+        self._write_new(machines)
+        self.fitting.assemble(live, {**owners, (): {**owners[()], **self.given}}, clock)
+        self.fitting.arrange(live)
+        if self.owner is None and clock is None and not standing.is_real:
             self._set_clock()
-        self._stand(delays, posts)
+        self._forget_timers()
+        self._stand()
+        self._write(machines, models, owners)
+        self._resume(delays, posts)
+        self._tell_holders()
         return live[()]
 
     def _set_clock(self) -> None:
@@ -153,9 +155,21 @@ class Restoring:
                 raise DeclarationError(self.where, problem, "Let it bring that up to date")
 
     def _forget_timers(self) -> None:
-        for place in Whole(self.owner).places():
-            if place.timers is not None:
-                place.timers.forget_all()
+        for path in self.standing.orchestrators:
+            timers = place_of(self.live[path]).timers
+            if timers is not None:
+                timers.forget_all()
+
+    def _write_new(self, machines: Mapping[Path, Any]) -> None:
+        """Write what was set on new machines: some of it matters when they are attached."""
+        for path, values in machines.items():
+            if path not in self.fitting.objects:
+                put_attributes(self.live[path], values, ())
+
+    def _stand(self) -> None:
+        """Let the machines stand as they stood."""
+        for path, state in self.standing.machines.items():
+            put_local(self.live[path], state.local)
 
     def _write(
         self,
@@ -163,7 +177,7 @@ class Restoring:
         models: Mapping[int, Any],
         owners: Mapping[Path, Any],
     ) -> None:
-        """Write the data of everything but of orchestrators that are new."""
+        """Write the data, after the states: a model may note when its state is set."""
         fields: dict[int, list[str]] = {}
         for path, state in self.standing.machines.items():
             machine = self.live[path]
@@ -171,19 +185,16 @@ class Restoring:
             _put(machine, machines[path], own_attributes(machine), state.data)
         for number, values in models.items():
             kept = self.standing.models[number]
-            model = self.fitting.live_models[number]
-            known = attributes_of_model(model, fields[number])
-            if not kept.is_dumped and known is not None:
-                _put(model, values, known, kept.data)
+            if not kept.is_dumped and number not in self.fitting.foreign:
+                model = self.fitting.live_models[number]
+                _put(model, values, attributes_of_model(model, fields[number]) or {}, kept.data)
         for path, owner in self.standing.orchestrators.items():
             if path in self.fitting.objects:
                 known = attributes_of_orchestrator(self.live[path])
                 _put(self.live[path], owners[path], known, owner.data)
 
-    def _stand(self, delays: Mapping[int, Delay], posts: Mapping[int, Kept]) -> None:
-        """Let the machines stand as they stood, then the joins, and set the timers."""
-        for path, state in self.standing.machines.items():
-            put_local(self.live[path], state.local)
+    def _resume(self, delays: Mapping[int, Delay], posts: Mapping[int, Kept]) -> None:
+        """Set the joins and the timers."""
         for path, owner in self.standing.orchestrators.items():
             for join in place_of(self.live[path]).joins:
                 join.look_anew()
@@ -195,6 +206,19 @@ class Restoring:
             timers = place_of(self.live[path]).timers
             if timers is not None:
                 timers.note_over()
+
+    def _tell_holders(self) -> None:
+        """Let those that hold the orchestrator look anew, where it was put back in its place."""
+        root = place_of(self.live[()])
+        for place, prefix in root.outward[1:]:
+            for join in place.joins:
+                join.look_anew()
+            if place.timers is not None:
+                for path in self.standing.machines:
+                    keys = (*root.keys[len(place.keys) :], *self.standing.keys_of(path))
+                    names = prefix + self.standing.name_of(path)
+                    place.timers.forget(names, keys)
+                    place.timers.look_at(names, keys, self.live[path], [])
 
     def _due(self, value: Kept) -> float:
         """Return when a timer is to come due, by the clock that there is now."""

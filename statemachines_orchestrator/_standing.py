@@ -20,7 +20,8 @@ __all__ = [
     "ModelState",
     "OrchestratorState",
     "Standing",
-    "class_name",
+    "is_called",
+    "told_class",
 ]
 
 
@@ -33,7 +34,7 @@ class MachineState:
     """One machine, as it stood."""
 
     of: str
-    """The name of its class."""
+    """The name of its class, with the module."""
     local: Local
     """Its configuration, what its history states remember, and whether it has ended."""
     state_field: str
@@ -62,6 +63,9 @@ class OrchestratorState:
     """One orchestrator, as it stood."""
 
     of: str
+    """The name of its class, with the module."""
+    held: Mapping[str, tuple[Hashable, ...] | None]
+    """What its machine fields held: of a fleet the keys, in order; `None` for nothing."""
     fields: tuple[str, ...]
     """The names of its fields that hold no machines."""
     data: Data
@@ -75,7 +79,7 @@ class Standing:
     """An orchestrator at rest, and everything below it."""
 
     of: str
-    """The name of the orchestrator's class."""
+    """The name of the orchestrator's class, with the module."""
     now: float = attrs.field(eq=False)
     """The time of its clock, in seconds."""
     machines: Mapping[Path, MachineState]
@@ -105,7 +109,19 @@ class Standing:
         for at, part in enumerate(path):
             yield part, path[:at] not in self.orchestrators
 
+    def keys_of(self, path: Path) -> tuple[Hashable, ...]:
+        """Return the fleet keys of a path."""
+        return tuple(part for part, is_key in self._parts(path) if is_key)
 
-def class_name(kind: type) -> str:
-    """Return the name of a class, as `repr` tells it."""
-    return kind.__qualname__.rpartition(">.")[2]
+
+def told_class(of: str) -> str:
+    """Return the name of a class as `repr` tells it, of that with the module."""
+    return of.rpartition(":")[2].rpartition(">.")[2]
+
+
+def is_called(kind: type, of: str) -> bool:
+    """Whether a class has this name; a program that is run calls its own module `__main__`."""
+    module, _, name = of.rpartition(":")
+    return kind.__qualname__ == name and (
+        kind.__module__ == module or "__main__" in {kind.__module__, module}
+    )

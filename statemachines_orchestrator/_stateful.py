@@ -50,10 +50,11 @@ class Run:
 
     def events(self) -> Mapping[Any, tuple[str, ...]]:
         """Return what the machines would take now, asked once for each step."""
-        if self.enabled is None:
+        enabled = self.enabled
+        if enabled is None:
             self.walk.joints.read()
-            self.enabled = self.walk.owner.enabled_events()
-        return self.enabled
+            enabled = self.enabled = self.walk.owner.enabled_events()
+        return enabled or {}
 
     def able(self, names: str, event: str) -> list[Any]:
         """Return the paths of the machines under some names that would take an event now."""

@@ -98,15 +98,17 @@ class Alphabet:
         """Return the arguments with which an event is sent: each a mapping, or a tuple."""
         if given is None:
             return PLAIN
-        several = [given] if isinstance(given, (Mapping, tuple)) else list(given)
+        is_one = isinstance(given, (Mapping, tuple))
+        several: Any = [given] if is_one else list(given)
         found: list[Variant] = []
-        for arguments in several:
-            if isinstance(arguments, Mapping):
+        for one in several:
+            arguments: Any = one
+            if isinstance(one, Mapping):
                 found.append(((), arguments))
-            elif isinstance(arguments, tuple):
+            elif isinstance(one, tuple):
                 found.append((arguments, {}))
             else:
-                problem = f"events[{name!r}] has {arguments!r}, which are no arguments"
+                problem = f"events[{name!r}] has {one!r}, which are no arguments"
                 fix = "Give a mapping of keyword arguments, a tuple of positional ones, or several"
                 raise DeclarationError(self.where, problem, fix)
         return tuple(found)
@@ -147,4 +149,6 @@ class Alphabet:
 
 
 def _many(events: Any) -> list[Any]:
-    return [events] if isinstance(events, str) or not isinstance(events, Iterable) else list(events)
+    several: Any = events
+    is_one = isinstance(events, str) or not isinstance(events, Iterable)
+    return [events] if is_one else list(several)

@@ -88,7 +88,7 @@ class Watch:
     def resume(self, keys: tuple[Hashable, ...], due: float, span: float, cause: Any) -> Any:
         """Begin the time of a machine where another one stood, and return the timer."""
         timer = self.begun[keys] = _Timeout(self, keys, due, span, cause)
-        place_of(self.owner()).timers.schedule(timer)
+        place_of(self.owner()).timers.schedule(timer, begins_anew=False)
         return timer
 
     def note_over(self, keys: tuple[Hashable, ...]) -> None:

@@ -104,7 +104,7 @@ class Delay(Timer):
         """What the clock is given to call: the arguments may hold the orchestrator."""
         return _Weakly(self)
 
-    def _address(self, owner: Any) -> Address | Target | None:
+    def address(self, owner: Any) -> Address | Target | None:
         """Return what it was posted to; `None` if the machine of a bound event has left."""
         if self._machine is None:
             return Address(self._topic, owner, self._event)
@@ -118,7 +118,7 @@ class Delay(Timer):
         if place is None or place.timers.holds_back(self) or not self.claim():
             return None
         place.timers.delays.pop(self, None)
-        address = self._address(owner)
+        address = self.address(owner)
         if address is None:
             return None
         topic = address.topic
@@ -246,7 +246,12 @@ class Timers:
                     topic, reaction, number = numbers[watch]
                     facts = (timer.keys, timer.due, timer.span, timer.cause)
                     found.append((timer, Kept(topic, reaction, number, *facts)))
-        found.extend((delay, delay.kept()) for delay in list(self.delays) if not delay.is_over)
+        owner = self.place.owner
+        found.extend(
+            (delay, delay.kept())
+            for delay in list(self.delays)
+            if not delay.is_over and delay.address(owner) is not None
+        )
         return found
 
     def _numbers(self) -> dict[Watch, tuple[str, str, int]]:
@@ -271,7 +276,9 @@ class Timers:
         if delay is not None:
             delay.resume(kept)
             delay.due = due
-            return self.delay(delay)
+            self.delays[delay] = None
+            self.schedule(delay, begins_anew=False)
+            return delay
         wanted = kept.topic, kept.reaction, kept.number
         watch = next(one for one, name in self._numbers().items() if name == wanted)
         return watch.resume(kept.keys, due, kept.span, kept.cause)
@@ -285,7 +292,7 @@ class Timers:
 
     # On the clock -------------------------------------------------------------------------
 
-    def armed(self, timer: Any, due: float) -> Handle:
+    def armed(self, timer: Any, due: float, *, begins_anew: bool = True) -> Handle:
         """Hand a timer to the clock; what needs an event loop waits for one."""
         clock = self.place.clock
         call_at = clock.call_at
@@ -294,15 +301,15 @@ class Timers:
             if loop is not None:
                 self.loops[loop] = None
             elif self.place.may_be_awaited:
-                return _Waiting(self.waiting, timer, begins_anew=True)
+                return _Waiting(self.waiting, timer, begins_anew=begins_anew)
             else:
                 call_at = clock.call_in_thread
         handle: Handle = call_at(due, timer.call)
         return handle
 
-    def schedule(self, timer: Any) -> None:
+    def schedule(self, timer: Any, *, begins_anew: bool = True) -> None:
         """Hand a timer to the clock, for the time at which it is due."""
-        self.hold(timer, timer.due, self.armed(timer, timer.due))
+        self.hold(timer, timer.due, self.armed(timer, timer.due, begins_anew=begins_anew))
 
     def hold(self, timer: Any, due: float, handle: Handle) -> None:
         """Keep what a clock has returned, in the place of what was kept before."""

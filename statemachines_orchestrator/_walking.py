@@ -286,8 +286,9 @@ def source_of(thing: Any, where: str) -> tuple[str, str]:
 
 def call_of(make: Any, where: str) -> tuple[str, list[Any]]:
     """Return the source that makes an orchestrator, and what must be imported for it."""
+    cls: Any = make
     if not (isinstance(make, type) and issubclass(make, Orchestrator)):
-        return f"{getattr(make, '__qualname__', '')}()", [make]
+        return f"{getattr(cls, '__qualname__', '')}()", [cls]
     needs: list[Any] = [make]
     parts: list[str] = []
     for alias, kind in _kinds(make):

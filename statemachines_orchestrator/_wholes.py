@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Data",
     "Local",
+    "Memo",
     "Path",
     "Whole",
     "attributes_of_model",
@@ -117,7 +118,29 @@ class Data:
 NO_DATA = Data()
 
 
-def kept(values: Mapping[str, Any], memo: dict[int, Any]) -> Data:
+class Memo(dict[Any, Any]):
+    """What is known while data is copied; what a copy that failed has left in it is taken out."""
+
+    def __init__(self, known: Mapping[int, Any]) -> None:
+        super().__init__(known)
+        self.new: list[Any] = []
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.new.append(key)
+        super().__setitem__(key, value)
+
+    def copied(self, value: Any) -> Any:
+        """Return a deep copy."""
+        self.new.clear()
+        try:
+            return deepcopy(value, self)
+        except BaseException:
+            for key in self.new:
+                self.pop(key, None)
+            raise
+
+
+def kept(values: Mapping[str, Any], memo: Memo) -> Data:
     """Return values as data; the memo holds what points to the whole."""
     if not values:
         return NO_DATA
@@ -128,7 +151,7 @@ def kept(values: Mapping[str, Any], memo: dict[int, Any]) -> Data:
             copies[name] = value
             continue
         try:
-            copies[name] = deepcopy(value, memo)
+            copies[name] = memo.copied(value)
         except Exception:  # noqa: BLE001 - a connection, a lock: it is told when it is missing
             lost.append(name)
     return Data(copies, tuple(lost))
@@ -164,12 +187,26 @@ def attributes_of_model(model: Any, state_fields: Iterable[str]) -> dict[str, An
             value = getattr(model, field.name, attrs.NOTHING)
             if value is not attrs.NOTHING:
                 values[field.name] = value
-    elif not hasattr(model, "__dict__"):
+    elif not _tells(model.__class__):
         return None
     values.update(getattr(model, "__dict__", {}))
     for field in state_fields:
         values.pop(field, None)
     return values
+
+
+def _tells(kind: type) -> bool:
+    """Whether the `__dict__` of an instance is all that it keeps."""
+    slots = ("__dict__", "__weakref__")
+    return kind.__dictoffset__ != 0 and not any(
+        base.__module__ == "builtins"
+        or any(name not in slots for name in _several(vars(base).get("__slots__", ())))
+        for base in kind.__mro__[:-1]
+    )
+
+
+def _several(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def put_attributes(thing: Any, values: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -229,10 +266,10 @@ class Whole:
         live = {Ref(kind, at): one for kind, ones in kinds for at, one in enumerate(ones)}
         return {**live, **{Ref("timer", at): delay for at, delay in delays.items()}}
 
-    def memo(self, timers: Iterable[tuple[Path, Any, Any]]) -> dict[int, Any]:
+    def memo(self, timers: Iterable[tuple[Path, Any, Any]]) -> Memo:
         """Return what `kept` needs to tell what points to the whole."""
         delays = {at: timer for at, (_path, timer, _value) in enumerate(timers)}
-        return {id(one): ref for ref, one in self.live(delays).items()}
+        return Memo({id(one): ref for ref, one in self.live(delays).items()})
 
     def state_fields(self) -> dict[int, list[str]]:
         """Return, by the identity of each model, the fields in which it keeps states."""

@@ -52,7 +52,6 @@ from statemachines_orchestrator._goals import (
 )
 from statemachines_orchestrator._linting import Lint, lint
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._standing import class_name
 from statemachines_orchestrator._walking import Walk, words_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
@@ -198,7 +197,7 @@ class _Exploring:
             self.look_back(number, goal)
         self.progress()
         return Exploration(
-            name=class_name(type(self.walk.owner)),
+            name=type(self.walk.owner).__name__,
             states=len(self.joints),
             steps=self.steps,
             complete=not self.open,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import attrs
 
 from statemachines_orchestrator._host import is_hosts_model, own_attributes
+from statemachines_orchestrator._members import values_of
 from statemachines_orchestrator._packing import (
     Unpackable,
     name_of_class,
@@ -31,7 +32,7 @@ from statemachines_orchestrator._standing import (
     ModelState,
     OrchestratorState,
     Standing,
-    class_name,
+    told_class,
 )
 from statemachines_orchestrator._timers import Kept
 from statemachines_orchestrator._wholes import (
@@ -47,10 +48,11 @@ from statemachines_orchestrator.exceptions import (
     DeclarationError,
     UnreadableSnapshotError,
 )
+from statemachines_orchestrator.fleets import Fleet
 from statemachines_orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from statemachines_orchestrator._wholes import Path
     from statemachines_orchestrator.clock import Clock
@@ -73,7 +75,8 @@ class Snapshot(Standing):
     pending post of the whole points to the new one when it is restored.
 
     Not in it: observers and what `subscribe` added; listeners that were added to a machine; what
-    runs in states with `invoke`.
+    runs in states with `invoke`. The keys of fleets stay what they are, and weak references in the
+    data point to what they pointed to.
     Two snapshots are equal if everything in them is, but for the time at which they were taken.
     """
 
@@ -178,14 +181,15 @@ class Snapshot(Standing):
             f"{name}={ids[0] if len(ids) == 1 else '{' + ', '.join(ids) + '}' if ids else '-'}"
             for name, ids in self.states.items()
         )
-        return f"<Snapshot of {self.of}: {told}>"
+        return f"<Snapshot of {told_class(self.of)}: {told}>"
 
     def to_json(self) -> str:
         """Return it as text, for `from_json`.
 
         Data may hold what JSON has a form for; tuples, sets, mappings with any keys; dates, times,
         `timedelta`, `Decimal`, `UUID` and bytes; members of enumerations, and instances of attrs
-        classes. Raises `DeclarationError`, which names the place, for anything else.
+        classes. What two places of the data share they do not share when it is read.
+        Raises `DeclarationError`, which names the place, for anything else.
         """
         return json.dumps(_as_json(self), indent=1)
 
@@ -244,7 +248,7 @@ class _Taking:
         whole = self.whole
         clock = place_of(whole.owner).clock
         return cls(
-            of=class_name(whole.owner.__class__),
+            of=name_of_class(whole.owner.__class__),
             now=clock.now(),
             machines={path: self._machine(one) for path, one in whole.machines.items()},
             orchestrators={path: self._owner(one) for path, one in whole.orchestrators.items()},
@@ -264,7 +268,7 @@ class _Taking:
 
     def _machine(self, machine: Any) -> MachineState:
         return MachineState(
-            of=class_name(machine.__class__),
+            of=name_of_class(machine.__class__),
             local=local_of(machine),
             state_field=machine.state_field,
             model=self.numbers[id(machine.model)],
@@ -276,7 +280,11 @@ class _Taking:
         data = attributes_of_orchestrator(owner)
         fields = {field.name for field in attrs.fields(owner.__class__)}
         return OrchestratorState(
-            of=class_name(owner.__class__),
+            of=name_of_class(owner.__class__),
+            held={
+                name: None if value is None else _keys_of(value)
+                for name, value in values_of(owner).items()
+            },
             fields=tuple(name for name in data if name in fields),
             data=kept(data, self.memo),
             joins={join.told: join.is_true for join in place_of(owner).joins},
@@ -321,12 +329,18 @@ class _Taking:
         return None
 
 
+def _keys_of(value: Any) -> tuple[Hashable, ...]:
+    """Return the keys of a fleet; of a machine or an orchestrator none."""
+    members: Any = value
+    return tuple(members) if isinstance(value, Fleet) else ()
+
+
 # JSON -----------------------------------------------------------------------------------------
 
 
 def _as_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return a snapshot in JSON's own values."""
-    place = f"Snapshot.to_json(), {snapshot.of}"
+    place = f"Snapshot.to_json(), {told_class(snapshot.of)}"
 
     def told(path: Path, values: Any) -> Any:
         try:
@@ -364,6 +378,7 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
             {
                 "path": told((), path),
                 "class": one.of,
+                "held": told(path, dict(one.held)),
                 "fields": list(one.fields),
                 "joins": dict(one.joins),
                 "data": data(path, one.data),
@@ -414,7 +429,11 @@ def _of_json(cls: type[Snapshot], found: Mapping[str, Any]) -> Snapshot:
         },
         orchestrators={
             unpacked(one["path"]): OrchestratorState(
-                one["class"], tuple(one["fields"]), data(one["data"]), one["joins"]
+                one["class"],
+                unpacked(one["held"]),
+                tuple(one["fields"]),
+                data(one["data"]),
+                one["joins"],
             )
             for one in found["orchestrators"]
         },

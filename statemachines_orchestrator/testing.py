@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from statemachines_orchestrator._enabled import events_of
 from statemachines_orchestrator._goals import predicates_of
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._standing import class_name
 from statemachines_orchestrator._stateful import Run, kinds_below
 from statemachines_orchestrator._walking import Walk, come_due_next
 from statemachines_orchestrator._wholes import Whole
@@ -105,7 +104,7 @@ def stateful(
         """Runs random events and timers."""
 
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # pyright: ignore[reportUnknownMemberType] - hypothesis is an extra
             self.under_test = Run(make, where, asked, may_raise)
 
         def teardown(self) -> None:
@@ -135,7 +134,7 @@ def stateful(
             name = "_".join(["send", *names.split("."), event, *([str(number)] if number else [])])
             rule = _rule(name, names, event, kwargs, hypothesis, strategies)
             setattr(Running, name, rule)
-    name = class_name(type(walk.owner))
+    name = type(walk.owner).__name__
     return type(f"{name}Machine", (Running,), {"__module__": __name__})
 
 
@@ -155,4 +154,8 @@ def _rule(  # noqa: PLR0913, PLR0917 - the facts of a rule
         for one, value in kwargs.items()
     }
     rule = hypothesis.rule(data=strategies.data(), **given)(send)
-    return hypothesis.precondition(lambda self: self.under_test.able(names, event))(rule)
+
+    def may_send(self: Any) -> bool:
+        return bool(self.under_test.able(names, event))
+
+    return hypothesis.precondition(may_send)(rule)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import json
 import threading
@@ -850,7 +851,7 @@ def test_a_snapshot_of_another_shape_is_refused() -> None:
         snapshot.restore(other())
     assert caught.value.differences == (
         "order: Order has no state 'pending'",
-        "parcel: the snapshot tells of no machine; it was another field then",
+        "parcel: the snapshot has nothing here; it was another field then",
         "it: Little has no field 'size'",
         "it: the snapshot has no 'weight': give it, restore(..., weight=...)",
         "it: Little has no poke on timeout:order.pending",
@@ -993,6 +994,442 @@ def test_a_text_that_is_no_snapshot_is_refused() -> None:
     assert "Order is no attrs class" in unreadable(text.replace(":Money", ":Order"))
     assert "means nothing" in unreadable(text.replace('"$decimal": "1"', '"$decimal": "x"'))
     assert "means nothing" in unreadable(text.replace('"$decimal"', '"$other"'))
+
+
+# What is easily lost ----------------------------------------------------------------------------
+
+
+class Service:
+    """Something that cannot be copied."""
+
+    def __init__(self) -> None:
+        self.url, self.lock = "http://", threading.Lock()
+
+
+def test_a_copy_that_fails_leaves_nothing_behind() -> None:
+    """What cannot be copied is left out under every name that leads to it."""
+    shop: Any = busy_shop()
+    shop.order.service = shop.service = service = Service()
+    snapshot = Snapshot.take(shop)
+    assert snapshot.machines["order",].data.lost == ("service",)
+    assert snapshot.orchestrators[()].data.lost == ("service",)
+    snapshot.restore_into(shop)
+    assert shop.service is shop.order.service is service
+    assert service.url == "http://"
+
+
+def test_models_are_compared() -> None:
+    """Another class of model, another state_field, or another sharing, does not fit."""
+
+    class Pair(Orchestrator):
+        one: Order
+        two: Item
+
+    shared = Plain()
+    pairs = [
+        Pair(Order(), Item()),
+        Pair(Order(Row()), Item()),
+        Pair(Order(shared), Item(shared, state_field="other")),
+        Pair(Order(Plain()), Item(Plain(), state_field="other")),
+        Pair(Order(), Item(state_field="other")),
+    ]
+    snapshots = [Snapshot.take(pair) for pair in pairs]
+
+    def differences(snapshot: Snapshot, pair: Any) -> tuple[str, ...]:
+        with pytest.raises(SnapshotDoesNotFitError) as caught:
+            snapshot.restore_into(pair)
+        return tuple(caught.value.differences)
+
+    assert differences(snapshots[0], pairs[1]) == ("one: its model is a Row, and was a Model",)
+    assert differences(snapshots[1], pairs[0]) == ("one: its model is a Model, and was a Row",)
+    assert differences(snapshots[2], pairs[3]) == (
+        "two: it has a model of its own, and had that of another machine",
+    )
+    assert differences(snapshots[3], pairs[2]) == (
+        "two: it has the model of another machine, and had one of its own",
+    )
+    assert differences(snapshots[0], pairs[4]) == ("two: its state_field is 'other', 'state' then",)
+    given = snapshots[1].restore(Pair, one=Order())
+    assert repr(given) == repr(pairs[1])
+
+
+def test_an_optional_fleet_may_be_none() -> None:
+    """`None` is `None` again, and no empty fleet; a fleet is one again."""
+
+    class Depot(Orchestrator):
+        order: Order
+        items: Fleet[str, Item] | None = None
+
+    depot: Any = Depot(Order())
+    without = Snapshot.take(depot)
+    depot.items = Fleet[str, Item]({"a": Item()})
+    items: Any = depot.items
+    within = Snapshot.take(depot)
+    assert without.restore(Depot).items is None
+    without.restore_into(depot)
+    assert depot.items is None
+    assert items.holder is None
+    items["a"].pack()  # a bare machine
+    within.restore_into(depot)
+    assert repr(depot.items) == "Fleet({'a': ordered})"
+    items = depot.items
+    items["b"] = Item()
+    assert within.restore(Depot).items is not None
+    with pytest.raises(SnapshotDoesNotFitError, match="items: it was given Fleet"):
+        without.restore(Depot, items=Fleet[str, Item]())
+
+
+def test_a_fleet_keeps_its_order() -> None:
+    """Members stand in the order in which they stood, whatever they hold."""
+
+    class Place(Orchestrator):
+        gift: Item | None = None
+
+    class Hall(Orchestrator):
+        places: Fleet[int, Place] = attrs.field(factory=Fleet[int, Place])
+
+    hall = Hall()
+    hall.places.update({1: Place(), 2: Place(Item()), 3: Place()})
+    snapshot = Snapshot.take(hall)
+    assert list(snapshot.restore(Hall).places) == [1, 2, 3]
+    hall.places[1] = hall.places.pop(2)
+    assert Snapshot.take(hall) != snapshot
+    snapshot.restore_into(hall)
+    assert list(hall.places) == [1, 2, 3]
+
+
+def test_a_fleet_is_no_machine() -> None:
+    """A field that held one machine and holds a fleet, or the other way round, does not fit."""
+
+    def single() -> Any:
+        class Shop(Orchestrator):
+            items: Item = attrs.field(factory=Item)
+
+        return Shop
+
+    def several() -> Any:
+        class Shop(Orchestrator):
+            items: Fleet[str, Item] = attrs.field(factory=Fleet[str, Item])
+
+        return Shop
+
+    def inner() -> Any:
+        class Shop(Orchestrator):
+            items: Desk = attrs.field(factory=Desk)
+
+        return Shop
+
+    fleet = several()()
+    fleet.items["a"] = Item()
+    for taken, cls, problem in (
+        (fleet, single(), "items: it was a fleet, and is none"),
+        (single()(), several(), "items: it was no fleet, and is one"),
+        (single()(), inner(), "items: no Item is known here; the field takes Desk"),
+        (inner()(), single(), "items: no Desk is known here; the field takes Item"),
+    ):
+        with pytest.raises(SnapshotDoesNotFitError) as caught:
+            Snapshot.take(taken).restore(cls)
+        assert caught.value.differences == (problem,)
+
+
+def test_what_leaves_keeps_its_times_and_what_comes_has_those_of_the_snapshot() -> None:
+    """A desk that is taken out stands alone, with its timers; a given one has none of its own."""
+    shop = Shop(Order())
+    empty = Snapshot.take(shop)
+    desk = shop.desks[1] = Desk()
+    desk.order.process()
+    full = Snapshot.take(shop)
+    desk.post("order.ship", delay=30)
+    empty.restore_into(shop)
+    assert due(desk) == [10.0, 30.0]
+    again = full.restore(Shop, desks=Fleet({1: desk}))
+    assert due(again) == [10.0]
+
+
+def test_a_holder_looks_anew() -> None:
+    """Restored in its place, an inner orchestrator is what its holder's joins and times go by."""
+
+    class Hall(Orchestrator, clock=VirtualClock):
+        desks: Fleet[int, Desk] = attrs.field(factory=Fleet[int, Desk])
+        log: list[str] = attrs.field(factory=list[str])
+
+        @when(desks=every("order.processing"))
+        def all_at_work(self) -> None:
+            self.log.append("all")
+
+        @timeout("desks.order.processing", seconds=20)
+        def too_long(self) -> None:
+            self.log.append("too long")
+
+    hall = Hall()
+    hall.desks.update({1: Desk(), 2: Desk()})
+    idle = Snapshot.take(hall.desks[1])
+    hall.desks[1].order.process()
+    at_work = Snapshot.take(hall.desks[1])
+    idle.restore_into(hall.desks[1])
+    assert due(hall) == []
+    hall.desks[2].order.process()
+    assert hall.log == []
+    at_work.restore_into(hall.desks[1])
+    assert hall.log == []
+    clock_of(hall).advance(20)  # type: ignore[attr-defined]
+    assert hall.log == ["too long", "too long"]
+
+
+def test_a_refusal_leaves_strangers_alone() -> None:
+    """A machine of another orchestrator that is given by mistake keeps its data."""
+    snapshot = Snapshot.take(busy_shop())
+    other: Any = busy_shop()
+    other.order.note = "keep"
+    other.order.model.total = 7
+    with pytest.raises(ValueError, match="already belongs to"):
+        snapshot.restore(Shop, order=other.order)
+    assert (other.order.note, other.order.model.total) == ("keep", 7)
+
+
+def test_a_clock_that_cannot_be_made_changes_nothing() -> None:
+    """What is new is assembled before anything is written."""
+    works = [True]
+
+    def clock() -> VirtualClock:
+        if not works[0]:
+            message = "no clock"
+            raise OSError(message)
+        return VirtualClock()
+
+    class Inner(Orchestrator, clock=clock):
+        order: Order = attrs.field(factory=Order)
+
+    class Outer(Orchestrator, clock=VirtualClock):
+        order: Order
+        inner: Fleet[int, Inner] = attrs.field(factory=Fleet[int, Inner])
+
+    outer = Outer(Order())
+    outer.inner.update({1: Inner(), 2: Inner()})
+    snapshot = Snapshot.take(outer)
+    outer.inner.clear()
+    outer.order.process()
+    before = Snapshot.take(outer)
+    works[0] = False
+    with pytest.raises(OSError, match="no clock"):
+        snapshot.restore_into(outer)
+    assert Snapshot.take(outer) == before
+    works[0] = True
+    snapshot.restore_into(outer)
+    assert Snapshot.take(outer) == snapshot
+
+
+def test_a_deadline_waits_for_no_loop() -> None:
+    """Of an async orchestrator restored before its loop runs, a time does not begin anew."""
+
+    class AsyncOrder(Order):
+        async def on_process(self) -> None: ...
+
+    class Slow(Orchestrator):
+        order: AsyncOrder
+
+        @timeout("order.processing", seconds=3600)
+        def late(self) -> None: ...
+
+    async def begun() -> Snapshot:
+        slow = Slow(AsyncOrder())
+        await slow.order.process()
+        slow.post("order.ship", delay=7200)
+        return Snapshot.take(slow)
+
+    snapshot = asyncio.run(begun())
+    again = snapshot.restore(Slow)
+    before = due(again)
+
+    async def later() -> list[float]:
+        again.bus  # noqa: B018 - it looks for a loop
+        return due(again)
+
+    assert asyncio.run(later()) == before
+    end(again)
+
+
+def test_a_post_to_a_machine_that_has_gone_is_over() -> None:
+    """A bound event of a member that was taken out is no part of the state any more."""
+    shop = Shop(Order())
+    shop.items["a"] = item = Item()
+    shop.post(item.pack, delay=1)
+    del shop.items["a"]
+    snapshot = Snapshot.take(shop)
+    assert snapshot.timers == ()
+    assert Snapshot.from_json(snapshot.to_json()) == snapshot
+
+
+def test_a_state_that_is_noted_when_it_is_set_is_restored_first() -> None:
+    """What a model notes when its state is set is what it had noted then."""
+
+    class Stamped:
+        def __init__(self) -> None:
+            self.known: Any = None
+            self.changes = 0
+
+        @property
+        def state(self) -> Any:
+            return self.known
+
+        @state.setter
+        def state(self, value: Any) -> None:
+            self.known = value
+            self.changes += 1
+
+    shop = Shop(Order(Stamped()))
+    snapshot = Snapshot.take(shop)
+    snapshot.restore_into(shop)
+    assert shop.order.model.changes == 1
+    assert Snapshot.take(snapshot.restore(Shop)) == snapshot
+
+
+class HalfSlots(Slots):
+    """A model of whose attributes `__dict__` tells a part."""
+
+
+class Document(dict[str, int]):
+    """A model that keeps more than attributes."""
+
+    state: Any = None
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [HalfSlots, Document])
+def test_a_model_that_tells_a_part_is_asked_for(kind: Any) -> None:
+    """A model whose attributes are not all that it keeps is not taken for one that tells."""
+    snapshot = Snapshot.take(Shop(Order(kind())))
+    assert snapshot.models[0].data is None
+    with pytest.raises(SnapshotDoesNotFitError, match="cannot be built"):
+        snapshot.restore(Shop)
+
+
+def test_a_machine_that_begins_elsewhere_begins_there() -> None:
+    """An async machine that has not begun keeps the state in which it is to begin."""
+
+    class AsyncOrder(Order):
+        async def on_process(self) -> None: ...
+
+    class Slow(Orchestrator):
+        order: AsyncOrder
+
+    again = Snapshot.take(Slow(AsyncOrder(start_value="processing"))).restore(Slow)
+    asyncio.run(entered_in_loop(again.order))
+    assert again.order.current_state_value == "processing"
+
+
+async def entered_in_loop(machine: Any) -> None:
+    await machine.activate_initial_state()
+
+
+def machine_of_module(module: str) -> Any:
+    class Card(StateMachine):
+        new = State(initial=True)
+        done = State(final=True)
+        go = new.to(done)
+        origin = module
+
+    Card.__module__ = module
+    return Card
+
+
+Billing, Gifts = machine_of_module("billing"), machine_of_module("gifts")
+
+
+class Till(Orchestrator):
+    card: Billing | Gifts  # type: ignore[valid-type]
+
+
+def test_classes_of_one_name_are_told_apart() -> None:
+    """By their modules: what was a gift is no bill."""
+    snapshot = Snapshot.take(Till(Gifts()))
+    for one in (snapshot, Snapshot.from_json(snapshot.to_json())):
+        restored: Any = one.restore(Till).card
+        assert restored.origin == "gifts"
+    with pytest.raises(SnapshotDoesNotFitError, match=r"it is a billing:.*, and was a gifts:"):
+        snapshot.restore_into(Till(Billing()))
+
+
+class Base(Orchestrator):
+    order: Order
+
+
+@attrs.define
+class Extended(Base):
+    extra: int = 0
+
+
+class Late(Orchestrator):
+    order: "Later"  # noqa: UP037 - it is not known yet
+
+
+class Later(Order):
+    """Known after the class that holds it."""
+
+
+def test_what_is_declared_late_or_anew_is_found() -> None:
+    """The slotted copy of a class, and one that no instance has resolved yet, by their names."""
+
+    class Hall(Orchestrator):
+        desks: Fleet[int, Base] = attrs.field(factory=Fleet[int, Base])
+
+    hall = Hall()
+    hall.desks[1] = Extended(Order(), extra=3)
+    again = Snapshot.from_json(Snapshot.take(hall).to_json()).restore(Hall)
+    assert type(again.desks[1]) is Extended
+
+    text = Snapshot.take(Late(Later())).to_json()
+
+    class Other(Orchestrator):
+        order: "Later"  # noqa: UP037
+
+    Other.__qualname__ = Other.__name__ = "Late"
+    assert repr(Snapshot.from_json(text).restore(Other)) == "Late(order=pending)"
+    with pytest.raises(SnapshotDoesNotFitError, match="order: no Missing is known here"):
+        Snapshot.from_json(text.replace(":Later", ":Missing")).restore(Nobody)
+
+
+class Nobody(Orchestrator):
+    order: "Unknown"  # type: ignore[name-defined] # noqa: F821, UP037
+
+
+Nobody.__qualname__ = "Late"
+
+
+class Permission(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+def test_what_has_no_lasting_form_is_refused() -> None:
+    """A value that JSON cannot give back as it was is refused when it is written."""
+    endless: list[Any] = []
+    endless.append(endless)
+
+    class Local:
+        """Nobody finds it again."""
+
+    berlin = timezone(timedelta(hours=1))
+    zone: Any = type("Zone", (type(berlin).__mro__[1],), {})()
+    zoned = datetime(2026, 3, 28, tzinfo=zone)
+    value: Any
+    for value in (endless, 10**5000, zoned, attrs.frozen(Local)(), attrs.frozen(Listed)()):
+        with pytest.raises(DeclarationError, match="no form in JSON"):
+            Snapshot.take(Shop(Order(), log=[value])).to_json()
+    folded = datetime(2026, 10, 25, 2, 30, fold=1)  # noqa: DTZ001 - it has no zone
+    log: Any = [Permission.READ | Permission.WRITE, folded]
+    shop = Shop(Order(), log=log)
+    again: Any = Snapshot.from_json(Snapshot.take(shop).to_json()).restore(Shop)
+    assert again.log == shop.log
+    assert again.log[1].fold == 1
+    text = Snapshot.take(shop).to_json()
+    assert "is no enumeration" in unreadable(text.replace(":Permission", ":Order"))
+
+
+class Listed(list[int]):
+    """An attrs class, once decorated, that keeps more than its fields."""
 
 
 # The property -----------------------------------------------------------------------------------
