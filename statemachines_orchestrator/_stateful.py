@@ -66,10 +66,10 @@ class Run:
             if event in enabled.get(named(path), ()) and words_of(path, whole)[0] == names
         ]
 
-    def send(self, path: Any, event: str, kwargs: Mapping[str, Any]) -> None:
+    def send(self, path: Any, event: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Send an event."""
         told = words_of(path, self.walk.joints.structure.whole)[1]
-        self.do(Step("event", path, event, (), kwargs, told_path=told))
+        self.do(Step("event", path, event, args, kwargs, told_path=told))
 
     def timers(self) -> list[Step]:
         """Return what may come due."""

@@ -8,8 +8,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from statemachines_orchestrator._enabled import events_of
 from statemachines_orchestrator._goals import predicates_of
@@ -23,6 +26,8 @@ from statemachines_orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from statemachines_orchestrator._steps import Step
 
 
 __all__ = ["elapse", "stateful"]
@@ -74,9 +79,9 @@ def stateful(
         TestShop = stateful(Shop, events={"*": None, "order.pay": {"amount": amounts}}).TestCase
 
     `make` is as in `explore`. There is a rule for each event of each field, of a fleet to one of
-    its members, with a precondition: that `enabled_events` has it. `events` narrows it as in
-    `explore`, but gives one variant of arguments, whose values may be strategies. Where timers are
-    pending, one of them comes due, any of them.
+    its members, with a precondition: that `enabled_events` has it. `events` is as in `explore`, but
+    arguments may be strategies; each variant is a rule. Where timers are pending, one of them comes
+    due, any of them. Where nothing more can happen another orchestrator is made.
 
     A run fails when a reaction fails, when an event raises something that is none of `may_raise`
     (a refusal is none), when a cascade does not end, and when an invariant, of `invariants` or
@@ -84,78 +89,105 @@ def stateful(
     Raises `DeclarationError` where hypothesis is not installed, and as `explore` does.
     """
     where = "stateful()"
-    try:
-        hypothesis: Any = import_module("hypothesis.stateful")
-        strategies: Any = import_module("hypothesis.strategies")
-    except ImportError:
-        problem = "hypothesis is not installed"
-        fix = "Install the extra: statemachines-orchestrator[testing]"
-        raise DeclarationError(where, problem, fix) from None
     walk = Walk(make, where, events=events)  # what is wrong is told now
     asked = predicates_of(invariants, where)
+    rules = _Rules(where)
     sent = [
         (names, event)
         for names, kind in kinds_below(type(walk.owner))
         for event in events_of(kind)
         if walk.alphabet.of(names, event)
     ]
-
-    class Running(hypothesis.RuleBasedStateMachine):  # type: ignore[misc]
-        """Runs random events and timers."""
-
-        def __init__(self) -> None:
-            super().__init__()  # pyright: ignore[reportUnknownMemberType] - hypothesis is an extra
-            self.under_test = Run(make, where, asked, may_raise)
-
-        def teardown(self) -> None:
-            """End the run."""
-            self.under_test.end()
-
-        @hypothesis.precondition(lambda self: not self.under_test.can_go_on(sent))  # type: ignore[untyped-decorator]
-        @hypothesis.rule()  # type: ignore[untyped-decorator]
-        def begin_anew(self) -> None:
-            """Make another orchestrator, where nothing more can happen."""
-            self.under_test.end()
-            self.under_test = Run(make, where, asked, may_raise)
-
-        @hypothesis.invariant()  # type: ignore[untyped-decorator]
-        def invariants_hold(self) -> None:
-            """Ask the invariants."""
-            self.under_test.check()
-
-        @hypothesis.precondition(lambda self: self.under_test.timers())  # type: ignore[untyped-decorator]
-        @hypothesis.rule(data=strategies.data())  # type: ignore[untyped-decorator]
-        def come_due(self, data: Any) -> None:
-            """Let one of the timers come due that are pending."""
-            self.under_test.do(data.draw(strategies.sampled_from(self.under_test.timers())))
-
+    running: Any = rules.machine(partial(Run, make, where, asked, may_raise), sent)
     for names, event in sent:
-        for number, (_args, kwargs) in enumerate(walk.alphabet.of(names, event)):
-            name = "_".join(["send", *names.split("."), event, *([str(number)] if number else [])])
-            rule = _rule(name, names, event, kwargs, hypothesis, strategies)
-            setattr(Running, name, rule)
-    name = type(walk.owner).__name__
-    return type(f"{name}Machine", (Running,), {"__module__": __name__})
+        for number, variant in enumerate(walk.alphabet.of(names, event)):
+            parts = ["send", *names.split("."), event, *([str(number)] if number else [])]
+            name = "_".join(parts)
+            setattr(running, name, rules.sending(name, names, event, variant))
+    for number, step in enumerate(walk.alphabet.signals):
+        name = f"publish_{step.name}_{number}"
+        setattr(running, name, rules.publishing(name, step))
+    return type(f"{type(walk.owner).__name__}Machine", (running,), {"__module__": __name__})
 
 
-def _rule(  # noqa: PLR0913, PLR0917 - the facts of a rule
-    name: str, names: str, event: str, kwargs: Mapping[str, Any], hypothesis: Any, strategies: Any
-) -> Any:
-    """Return the rule that sends an event to one of the machines that would take it."""
+class _Rules:
+    """Makes the rules of hypothesis, which is an extra."""
 
-    def send(self: Any, data: Any, **arguments: Any) -> None:
-        paths = self.under_test.able(names, event)
-        path = paths[0] if len(paths) == 1 else data.draw(strategies.sampled_from(paths))
-        self.under_test.send(path, event, arguments)
+    def __init__(self, where: str) -> None:
+        try:
+            self.stateful: Any = import_module("hypothesis.stateful")
+            self.strategies: Any = import_module("hypothesis.strategies")
+        except ImportError:
+            problem = "hypothesis is not installed"
+            fix = "Install the extra: statemachines-orchestrator[testing]"
+            raise DeclarationError(where, problem, fix) from None
 
-    send.__name__ = name
-    given = {
-        one: value if isinstance(value, strategies.SearchStrategy) else strategies.just(value)
-        for one, value in kwargs.items()
-    }
-    rule = hypothesis.rule(data=strategies.data(), **given)(send)
+    def machine(self, begin: Callable[[], Run], sent: list[tuple[str, str]]) -> Any:
+        """Return a rule-based state machine that has all rules but those of events."""
+        stateful, strategies = self.stateful, self.strategies
 
-    def may_send(self: Any) -> bool:
-        return bool(self.under_test.able(names, event))
+        class Running(stateful.RuleBasedStateMachine):  # type: ignore[misc]
+            """Runs random events and timers."""
 
-    return hypothesis.precondition(may_send)(rule)
+            def __init__(self) -> None:
+                super().__init__()  # pyright: ignore[reportUnknownMemberType] - it is an extra
+                self.under_test = begin()
+
+            def teardown(self) -> None:
+                """End the run."""
+                self.under_test.end()
+
+            @stateful.precondition(lambda self: not self.under_test.can_go_on(sent))  # type: ignore[untyped-decorator]
+            @stateful.rule()  # type: ignore[untyped-decorator]
+            def begin_anew(self) -> None:
+                """Make another orchestrator, where nothing more can happen."""
+                self.under_test.end()
+                self.under_test = begin()
+
+            @stateful.invariant()  # type: ignore[untyped-decorator]
+            def invariants_hold(self) -> None:
+                """Ask the invariants."""
+                self.under_test.check()
+
+            @stateful.precondition(lambda self: self.under_test.timers())  # type: ignore[untyped-decorator]
+            @stateful.rule(data=strategies.data())  # type: ignore[untyped-decorator]
+            def come_due(self, data: Any) -> None:
+                """Let one of the timers come due that are pending."""
+                self.under_test.do(data.draw(strategies.sampled_from(self.under_test.timers())))
+
+        return Running
+
+    def sending(self, name: str, names: str, event: str, variant: Any) -> Any:
+        """Return the rule that sends an event to one of the machines that would take it."""
+        args, kwargs = variant
+        positional = self.strategies.tuples(*map(self._strategy, args))
+
+        def send(machine: Any, data: Any, **arguments: Any) -> None:
+            paths = machine.under_test.able(names, event)
+            pick = self.strategies.sampled_from(paths)
+            path = paths[0] if len(paths) == 1 else data.draw(pick)
+            given = data.draw(positional) if args else ()
+            machine.under_test.send(path, event, given, arguments)
+
+        def may_send(machine: Any) -> bool:
+            return bool(machine.under_test.able(names, event))
+
+        return self.stateful.precondition(may_send)(self._rule(send, name, kwargs))
+
+    def publishing(self, name: str, step: Step) -> Any:
+        """Return the rule that publishes a signal of the domain."""
+
+        def publish(machine: Any, data: Any, **arguments: Any) -> None:  # noqa: ARG001 - every rule has it
+            machine.under_test.do(attrs.evolve(step, kwargs=arguments))
+
+        return self._rule(publish, name, step.kwargs)
+
+    def _rule(self, function: Any, name: str, kwargs: Mapping[str, Any]) -> Any:
+        function.__name__ = name
+        given = {one: self._strategy(value) for one, value in kwargs.items()}
+        return self.stateful.rule(data=self.strategies.data(), **given)(function)
+
+    def _strategy(self, value: Any) -> Any:
+        """Return a strategy, of a value one that gives it."""
+        is_one = isinstance(value, self.strategies.SearchStrategy)
+        return value if is_one else self.strategies.just(value)
