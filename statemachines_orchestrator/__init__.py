@@ -13,11 +13,13 @@ A field may also hold a fleet of machines, or another orchestrator.
     topics          the names under which it is published
     exceptions      what can go wrong, with the fix
 
-Instruments, imported from their modules, that read records and the wiring:
+Instruments, imported from their modules:
 
     traces          what happened, and why
-    snapshots       the state of the whole, as a value
     diagrams        the whole orchestration, drawn
+    snapshots       the state of the whole, as a value
+    exploration     every joint state, by running the real thing; and what can be told without
+    testing         random runs, and timers that come due when a test says so
     logs, otel      the standard logging, and OpenTelemetry
 """
 

@@ -194,15 +194,17 @@ class Exploration:
         lines.append(_counted(len(self.findings), "finding") if self.findings else "nothing found")
         for kind in dict.fromkeys(one.kind for one in self.findings):
             found = self.of(kind)
-            lines += ["", *(f"{one}\n" for one in found[:_MOST_TOLD])]
+            lines += [f"\n{one}" for one in found[:_MOST_TOLD]]
             if len(found) > _MOST_TOLD:
-                lines.append(f"... and {len(found) - _MOST_TOLD} more that are {kind}\n")
+                lines.append(f"\n{kind}: ... and {len(found) - _MOST_TOLD} more")
+        if self.never or self.ignored:
+            lines.append("")
         for kind, names in self.never.items():
             lines += [f"never happened, {kind}:", *_told(names)]
         if self.ignored:
             told = [f"{event}, {_counted(times, 'time')}" for event, times in self.ignored.items()]
             lines += ["ignored events:", *_told(told)]
-        return "\n".join(lines).rstrip("\n")
+        return "\n".join(lines)
 
     def __format__(self, spec: str) -> str:
         """Return the report, or as `json`, or the findings as `mermaid`, a diagram each.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -277,7 +279,9 @@ def come_due_next(owner: Any, path: Path, name: str, topic: str, keys: tuple[Any
 def source_of(thing: Any, where: str) -> tuple[str, str]:
     """Return the module and the name by which something can be imported."""
     module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
-    if not name or "<" in name or module == "__main__":
+    if module == "__main__":  # a program: a test imports it by the name of its file
+        module = PurePath(getattr(sys.modules[module], "__file__", "")).stem
+    if not (name and module) or "<" in name:
         problem = f"{thing!r} cannot be imported by a test"
         fix = "Define it in a module, and not in a function; a lambda has no name"
         raise DeclarationError(where, problem, fix)

@@ -126,7 +126,7 @@ class _Rules:
         """Return a rule-based state machine that has all rules but those of events."""
         stateful, strategies = self.stateful, self.strategies
 
-        class Running(stateful.RuleBasedStateMachine):  # type: ignore[misc]
+        class Running(stateful.RuleBasedStateMachine):  # type: ignore[misc,name-defined]
             """Runs random events and timers."""
 
             def __init__(self) -> None:

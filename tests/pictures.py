@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statemachines_orchestrator.diagrams import diagram
+from statemachines_orchestrator.exploration import explore
 from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
@@ -39,7 +40,14 @@ def cascade() -> str:
     return f"{trace:mermaid}"
 
 
-PICTURES: dict[str, Callable[[], str]] = {"cascade": cascade, "shop": shop}
+def race() -> str:
+    """Draw what an exploration finds in the first version of a shop."""
+    module = importlib.import_module("race")
+    result = explore(module.FirstShop, events=module.OUTSIDE, may_rest=module.DONE)
+    return f"{result.of('invariant')[0]:mermaid}"
+
+
+PICTURES: dict[str, Callable[[], str]] = {"cascade": cascade, "race": race, "shop": shop}
 
 
 def drawn_anew(text: str) -> str:
