@@ -60,12 +60,13 @@ def lint(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Lint, ...]:
     class declares, or the instance holds, begun in their initial states, and sent events. Guards
     are taken for saying yes, and of statecharts more for possible than is.
     Likely is the rest: what a listener, a model, another thread, or a reaction that the cascade had
-    queued before may send is not known. For a route, callbacks and other reactions to the same
-    count, with all that they may send its machine before its turn; it is not told if one of them
-    cannot be read. A loop is not told if something that it sets off is known to send what leads out
-    of it; machines with parallel, history or eventless states are not followed, and not more than
-    some thousand turns. A machine is not told to be alone if a reaction to `settled` or to any
-    transition concerns it, if code of the orchestration names it, or if a body cannot be read.
+    queued before may send is not known. For a route, callbacks, other reactions to the same, and
+    what sent the cause count, with all that they may send its machine before its turn; it is not
+    told if one of them cannot be read. A loop is not told if something that it sets off is known to
+    send what leads out of it; machines with parallel, history or eventless states are not followed,
+    and not more than some thousand turns. A machine is not told to be alone if a reaction to
+    `settled` or to any transition concerns it, if code of the orchestration names it, or if a body
+    cannot be read.
 
     In the order of declaration: reactions, those of the outer class first, then machines.
     An instance is judged by the machines that it holds. Findings are told as their class calls
@@ -288,19 +289,21 @@ def _sent_before(
 ) -> list[str] | None:
     """Return the events that a machine may be sent before the turn of a route, `None` if any.
 
-    By what the transition sets off within its step, by reactions that are queued with the route,
-    by callbacks of what these send, and `before`, by the same route.
+    By what the transition sets off within its step, by reactions that are queued with the route, by
+    what sent the cause, and goes on, by callbacks of what these send, and `before`, by the route.
     """
     own = survey.own_sends(kept)
     if wired.is_bound or not own.is_complete:
         return None
     links: list[Link] = []
+    senders: list[Link] = []
     if wired.plan.join is not None:
-        links += [link for link in survey.links if link.kind == "when"]
+        links = [link for link in survey.links if link.kind == "when"]
     elif wired.plan.timeout is None:  # which is an outermost call of its own
         calls, topics = survey.at_once([wired.whole(topic)])
-        links += calls + survey.set_off(topics)
-    links = [link for link in links if link.name != wired.name]
+        links = calls + survey.set_off(topics)
+        senders = _senders(survey, kept, wired.whole(topic))
+    links = [link for link in links if link.name != wired.name] + senders
     sent = [*before, *(target for link in links for target in link.targets)]
     links += survey.at_once(sent)[0]
     unknown = {one.name for one in survey.wired if one.is_bound}
@@ -308,6 +311,17 @@ def _sent_before(
         return None
     sent += [*own.targets, *(target for link in links for target in link.targets)]
     return addresses(sent, kept.path)
+
+
+def _senders(survey: Survey, kept: Kept, topic: str) -> list[Link]:
+    """Return what may send the event that publishes a topic of a machine."""
+    moves = [move for _kept, _shape, some in survey.causes(topic) or () for move in some]
+    return [
+        link
+        for link in survey.links
+        for event in dict.fromkeys(addresses(link.targets, kept.path))
+        if any(move.events.takes(event) for move in moves)
+    ]
 
 
 # Loops ----------------------------------------------------------------------------------------

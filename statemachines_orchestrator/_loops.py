@@ -210,8 +210,4 @@ def _published(path: str, shape: Shape, leaf: str, move: Move) -> set[str]:
 
 def _leads(shape: Shape, leaf: str, event: str) -> set[tuple[Shape, str]]:
     """Return where an event may lead from one innermost state, whatever guards say."""
-    return {
-        (shape, shape.leaf_after(move, leaf))
-        for move in shape.taking(event)
-        if move.source in (leaf, *shape.above[leaf])
-    }
+    return {(shape, shape.leaf_after(move, leaf)) for move in shape.candidates(leaf, event)}

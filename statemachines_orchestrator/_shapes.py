@@ -254,13 +254,22 @@ class Shape:
         known = [state for state in self._states if state in self.reachable]
         return [state for state in known if state not in inner] if self._is_plain else []
 
-    def step(self, leaf: str, event: str) -> Move | None:
-        """Return the transition that an event causes, `None` if none or if a guard decides."""
+    def candidates(self, leaf: str, event: str) -> Iterator[Move]:
+        """Yield the transitions that an event may cause, in the order in which they are asked.
+
+        What no guard decides is the last one.
+        """
         for state in (leaf, *self.above[leaf]):
             for move in self.moves:
                 if move.source == state and move.events.takes(event):
-                    return None if move.is_guarded else move
-        return None
+                    yield move
+                    if not move.is_guarded:
+                        return
+
+    def step(self, leaf: str, event: str) -> Move | None:
+        """Return the transition that an event causes, `None` if none or if a guard decides."""
+        move = next(self.candidates(leaf, event), None)
+        return None if move is None or move.is_guarded else move
 
     def leaf_after(self, move: Move, leaf: str) -> str:
         """Return the innermost state after a transition from `leaf`."""

@@ -525,6 +525,16 @@ def moved(kind: str) -> Any:
         def moves(self) -> None:
             self.it.finish()
 
+    class BySender(Orchestrator):
+        it: Round
+        light: Light
+        late = on("it.start").send("it.reset")
+
+        @on("light.flip")
+        def goes_on(self) -> None:
+            self.it.start()
+            self.it.finish()
+
     class ByOpenBody(Orchestrator):
         it: Round
         late = on("it.start").send("it.reset")
@@ -591,7 +601,15 @@ def moved(kind: str) -> Any:
 
 
 MOVED = (
-    *("ByReaction", "ByOpenBody", "ByBroadcast", "ByItself", "ByOddCallback", "ByCallback"),
+    *(
+        "ByReaction",
+        "BySender",
+        "ByOpenBody",
+        "ByBroadcast",
+        "ByItself",
+        "ByOddCallback",
+        "ByCallback",
+    ),
     *("ByTarget", "BySameTarget", "ByTimer", "ByBound", "ByJoin", "Bound"),
 )
 
@@ -965,6 +983,20 @@ def test_a_loop_that_something_stops() -> None:
         ping: Stopping
         again = on("ping.hit").send("ping.hit")
 
+    class Tiring(StateMachine):
+        up = State(initial=True)
+        down = State(final=True)
+        hit = up.to(up)
+        pause = up.to(down, cond="is_tired") | up.to(up)
+
+        def is_tired(self) -> bool:
+            return False
+
+    class Tired(Orchestrator):
+        ping: Tiring
+        again = on("ping.hit").send("ping.hit")
+        pauses = on("ping.hit").send("ping.pause")
+
     class Also(Orchestrator):
         ping: Ping
         light: Light
@@ -973,6 +1005,7 @@ def test_a_loop_that_something_stops() -> None:
         shine = on("ping.hit").send("ping.hit", if_enabled=True)
 
     assert loops_in(Stopped) == loops_in(Broadcasting) == loops_in(ByItself) == []
+    assert loops_in(Tired) == []
     assert loops_in(Also) == ["ping.hit → Also.again → ping.hit"]
 
 
