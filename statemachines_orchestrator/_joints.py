@@ -18,6 +18,7 @@ from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._wholes import (
     NO_DATA,
     Data,
+    Memo,
     Whole,
     attributes_of_model,
     attributes_of_orchestrator,
@@ -29,10 +30,11 @@ from statemachines_orchestrator._wholes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+    from statemachines_orchestrator._packing import Ref
     from statemachines_orchestrator._timers import Kept
-    from statemachines_orchestrator._wholes import Local, Memo, Path
+    from statemachines_orchestrator._wholes import Local, Path
     from statemachines_orchestrator.clock import VirtualClock
 
 __all__ = ["Joint", "Joints", "identity"]
@@ -131,6 +133,8 @@ class Joints:
             for one in self.structure.owners
             for field in one.__declaration__.fields.values()
         )
+        self.structures: dict[Hashable, list[ref[Structure]]] = {}
+        """Those that were met, by the paths of what is there."""
         self.numbers: dict[Local, int] = {}
         self.locals: list[Local] = []
         self.standing: tuple[int, ...] = ()
@@ -149,7 +153,7 @@ class Joints:
     def read(self) -> tuple[Hashable, Joint]:
         """Return where it stands: what makes a joint state the same, and the joint state."""
         if self.may_change and not self.structure.is_current():
-            self.structure = Structure(Whole(self.owner))
+            self.structure = self._structure()
         numbers = self.standing = tuple([self._number(one) for one in self.structure.machines])
         extra = self._extra()
         self.is_bare = extra is None
@@ -164,6 +168,19 @@ class Joints:
         if self.key is not None:
             parts.append(("key", self.key(self.owner)))
         return numbers if len(parts) == 1 else tuple(parts), joint
+
+    def _structure(self) -> Structure:
+        """Return the structure there is now: the one that is known already, if it is."""
+        whole = Whole(self.owner)
+        known = self.structures.setdefault((tuple(whole.machines), tuple(whole.orchestrators)), [])
+        for one in known:
+            structure = one()
+            if structure is not None and structure.is_current():
+                return structure
+        new = Structure(whole)
+        known[:] = [one for one in known if one() is not None]
+        known.append(ref(new))
+        return new
 
     def _number(self, machine: Any) -> int:
         local = local_of(machine)
@@ -183,7 +200,8 @@ class Joints:
         has_data, timers = structure.has_data(), self.timers()
         if not (has_data or timers or self.may_change or self.key is not None):
             return None
-        memo = structure.whole.memo(timers)
+        has_posts = any(not value.reaction for _path, _timer, value in timers)
+        memo = structure.whole.memo(timers) if has_data or has_posts else Memo({})
         return Extra(
             structure,
             tuple(kept(one, memo) for one in structure.attributes()) if has_data else (),
@@ -238,20 +256,29 @@ class Joints:
             for at, (path, value) in enumerate(timers)
             if not value.reaction
         }
-        live, memo = structure.whole.live(delays), dict[Any, Any]()
-        data = (
-            extra.data if extra is not None and extra.data else (NO_DATA,) * len(structure.things)
-        )
+        data = () if extra is None else extra.data
+        live = structure.whole.live(delays) if data or delays else {}
+        memo: dict[Any, Any] = {}
+        if data or structure.has_data():
+            self._put_data(data or (NO_DATA,) * len(structure.things), live, memo)
+        if extra is not None:
+            self.clock.stand_at(extra.now)
+        for at, (path, value) in enumerate(timers):
+            resumed = value
+            if not value.reaction:
+                facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
+                resumed = attrs.evolve(value, **restored(facts, live, memo))
+            timers_of(place_of(owners[path])).resume(resumed, value.due, delays.get(at))
+
+    def _put_data(
+        self, data: Sequence[Data], live: Mapping[Ref, Any], memo: dict[Any, Any]
+    ) -> None:
+        """Let everything have the data that it had, and no other."""
+        structure = self.structure
         for thing, known, one in zip(structure.things, structure.attributes(), data, strict=True):
             if known or one.values:
                 names = [name for name in known if name not in one.lost]
                 put_attributes(thing, restored(one.values, live, memo), names)
-        if extra is not None:
-            self.clock.stand_at(extra.now)
-        for at, (path, value) in enumerate(timers):
-            facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
-            resumed = attrs.evolve(value, **restored(facts, live, memo))
-            timers_of(place_of(owners[path])).resume(resumed, value.due, delays.get(at))
 
 
 def identity(path: Path, value: Kept) -> tuple[Hashable, ...]:

@@ -206,7 +206,7 @@ class _Waiting:
 class Timers:
     """The timers of one orchestrator. When it is freed they are ended."""
 
-    __slots__ = ("delays", "loops", "place", "waiting", "watches")
+    __slots__ = ("delays", "loops", "numbers", "place", "waiting", "watches")
 
     def __init__(self, place: Place, plans: list[Any]) -> None:
         self.place = place
@@ -218,7 +218,13 @@ class Timers:
         self.watches = [
             Watch(place.owner, plan, path) for plan in plans for path in plan.timeout.states
         ]
+        counts: Counter[tuple[str, str]] = Counter()
+        self.numbers: dict[Watch, tuple[str, str, int]] = {}
+        """How each watch is called in what is kept."""
         for watch in self.watches:
+            name = watch.topic, watch.plan.name
+            self.numbers[watch] = (*name, counts[name])
+            counts[name] += 1
             watch.connect(place)
 
     def __del__(self) -> None:
@@ -238,12 +244,11 @@ class Timers:
 
     def kept(self) -> list[tuple[Any, Kept]]:
         """Return everything that is pending, each with what it is as a value."""
-        numbers = self._numbers()
         found: list[tuple[Any, Kept]] = []
         for watch in self.watches:
             for timer in list(watch.begun.values()):
                 if not timer.is_over:
-                    topic, reaction, number = numbers[watch]
+                    topic, reaction, number = self.numbers[watch]
                     facts = (timer.keys, timer.due, timer.span, timer.cause)
                     found.append((timer, Kept(topic, reaction, number, *facts)))
         owner = self.place.owner
@@ -253,16 +258,6 @@ class Timers:
             if not delay.is_over and delay.address(owner) is not None
         )
         return found
-
-    def _numbers(self) -> dict[Watch, tuple[str, str, int]]:
-        """Return how each watch is called in what is kept."""
-        counts: Counter[tuple[str, str]] = Counter()
-        numbers: dict[Watch, tuple[str, str, int]] = {}
-        for watch in self.watches:
-            name = watch.topic, watch.plan.name
-            numbers[watch] = (*name, counts[name])
-            counts[name] += 1
-        return numbers
 
     def forget_all(self) -> None:
         """End everything, and forget whose time is over."""
@@ -280,7 +275,7 @@ class Timers:
             self.schedule(delay, begins_anew=False)
             return delay
         wanted = kept.topic, kept.reaction, kept.number
-        watch = next(one for one, name in self._numbers().items() if name == wanted)
+        watch = next(one for one, name in self.numbers.items() if name == wanted)
         return watch.resume(kept.keys, due, kept.span, kept.cause)
 
     def note_over(self) -> None:

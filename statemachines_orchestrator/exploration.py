@@ -58,7 +58,7 @@ from statemachines_orchestrator.exceptions import DeclarationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    from statemachines_orchestrator._goals import Goal
+    from statemachines_orchestrator._goals import Goal, Invariant
     from statemachines_orchestrator._joints import Joint
     from statemachines_orchestrator._steps import Step
     from statemachines_orchestrator._walking import Outcome
@@ -182,6 +182,9 @@ class _Exploring:
         self.counts: Counter[Hashable] = Counter()
         self.ignored: Counter[str] = Counter()
         self.seen: set[Any] = set()
+        """The configurations that were found, each with the path of its machine."""
+        self.asked: dict[Any, list[Invariant]] = {}
+        """The invariants, by what orchestrators there are."""
 
     def run(self) -> Exploration:
         """Do it."""
@@ -344,7 +347,11 @@ class _Exploring:
 
     def check(self, path: tuple[Step, ...], fails: tuple[bool, ...]) -> None:
         """Ask the invariants, where the orchestrator stands now."""
-        for one in invariants_of(self.walk.joints.structure.whole, self.predicates):
+        structure = self.walk.joints.structure
+        asked = self.asked.get(structure)
+        if asked is None:
+            asked = self.asked[structure] = list(invariants_of(structure.whole, self.predicates))
+        for one in asked:
             is_violated, error = one.violation()
             if is_violated:
                 told = "" if error is None else f": {shown(error)}"

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from contextvars import Context
+from functools import partial
 from importlib.metadata import version
 from statistics import median
 from time import process_time_ns
@@ -42,10 +43,12 @@ from statemachines_orchestrator import (
     use_clock,
     when,
 )
+from statemachines_orchestrator.exploration import explore
 from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
     from statemachines_orchestrator.clock import Clock
+    from statemachines_orchestrator.exploration import Progress
 
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 TOPICS = 8
@@ -160,6 +163,39 @@ class Timed(Orchestrator, clock=VirtualClock):
     @timeout("players.far", seconds=1_000)
     def too_far(self) -> None:
         """Do nothing."""
+
+
+class Wheel(StateMachine):
+    """A machine that goes round in four states."""
+
+    north = State(initial=True)
+    east = State()
+    south = State()
+    west = State()
+    turn = north.to(east) | east.to(south) | south.to(west) | west.to(north)
+
+
+class Wheels(Orchestrator):
+    """Five of them: 1,024 joint states, and five steps from each."""
+
+    one: Wheel
+    two: Wheel
+    three: Wheel
+    four: Wheel
+    five: Wheel
+
+
+class TimedWheels(Orchestrator):
+    """Four of them, each with a time in one state: 256 joint states, and a time is a step."""
+
+    wheels: Fleet[int, Wheel] = attrs.field(
+        factory=lambda: Fleet[int, Wheel]({number: Wheel() for number in range(4)})
+    )
+
+    @timeout("wheels.west", seconds=1)
+    def turn(self, key: int) -> None:
+        """Turn it."""
+        self.wheels[key].send("turn")
 
 
 class HandPlayer(Player):
@@ -301,6 +337,27 @@ def weight(build: Callable[[], object], count: int) -> float:
     return (taken - built.__sizeof__()) / count
 
 
+def walked(kind: type[Orchestrator], _size: int) -> object:
+    """Explore an orchestrator: the stretch that is as long as it is."""
+    return explore(kind)
+
+
+def state_weight(kind: type[Orchestrator]) -> float:
+    """Return the bytes that an exploration takes for each joint state, when all are found."""
+    taken: list[float] = []
+
+    def note(progress: Progress) -> None:
+        if not progress.waiting:
+            taken.append(tracemalloc.get_traced_memory()[0] / progress.states)
+
+    explore(kind)
+    gc.collect()
+    tracemalloc.start()
+    explore(kind, progress=note)
+    tracemalloc.stop()
+    return taken[-1]
+
+
 class Bench:
     """Measures, and prints a line of the table for each comparison."""
 
@@ -327,6 +384,7 @@ class Bench:
         self.fleets()
         self.timers()
         self.traces()
+        self.exploration()
 
     def events(self) -> None:
         """Compare an event that nobody subscribed to with a bare machine's."""
@@ -428,6 +486,21 @@ class Bench:
         print_times("event in a trace / event", rates, 1.25 if HOST_IS_3 else None)
         rates = self.rates(hits(recorded.ping), hits(plain.ping))
         print_times("event after a trace / event", rates, 1.05)
+
+    def exploration(self) -> None:
+        """Compare a step of an exploration with a bare event; tell what a joint state takes."""
+        bare = hits(Player())
+        for kind, told, bound in (
+            (Wheels, "", 3.0 if HOST_IS_3 else None),
+            (TimedWheels, ", with timers", None),
+        ):
+            walk = partial(walked, kind)
+            steps = explore(kind).steps
+            rounds = range(max(3, self.rounds // 10))
+            rates = [[timed(walk, 1) / steps, timed(bare, steps)] for _ in rounds]
+            print_times(f"step of an exploration{told} / bare event", rates, bound)
+        each = state_weight(Wheels) / 1000
+        print_row("memory of a joint state", ("", "", f"{each:.2f} kB"), each, 1.0)
 
     def timers(self) -> None:
         """Compare an event that begins or ends a time among many pending ones with one alone."""
