@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import attrs
 from statemachine.exceptions import TransitionNotAllowed
@@ -135,7 +136,7 @@ class Walk:
         self.hear: Callable[[Record], None] | None = None
         """Who else hears what transitions and turns there are."""
         self.outcome = Outcome()
-        self.possible: dict[Any, list[Step]] = {}
+        self.possible: WeakKeyDictionary[Any, list[Step]] = WeakKeyDictionary()
         """What may be sent, by the structure."""
         self.receivers = [owner.bus.signal(topic).connect(self._hear) for topic in _HEARD]
 

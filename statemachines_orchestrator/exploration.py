@@ -39,6 +39,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -183,7 +184,7 @@ class _Exploring:
         self.ignored: Counter[str] = Counter()
         self.seen: set[Any] = set()
         """The configurations that were found, each with the path of its machine."""
-        self.asked: dict[Any, list[Invariant]] = {}
+        self.asked: WeakKeyDictionary[Any, list[Invariant]] = WeakKeyDictionary()
         """The invariants, by what orchestrators there are."""
 
     def run(self) -> Exploration:
