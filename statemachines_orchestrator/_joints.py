@@ -6,7 +6,7 @@ kept where there is nothing else: no data, no timers, no members that come and g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import ref
 
 import attrs
