@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import json
 import threading
 from datetime import date, datetime, time, timedelta, timezone
@@ -1430,6 +1431,112 @@ def test_what_has_no_lasting_form_is_refused() -> None:
 
 class Listed(list[int]):
     """An attrs class, once decorated, that keeps more than its fields."""
+
+
+def thing(base: Any, *, is_machine: bool) -> Any:
+    """Return a machine, or an orchestrator, of one and the same name."""
+    if is_machine:
+
+        class Thing(base):  # type: ignore[misc]
+            pass
+
+    else:
+
+        class Thing(base):  # type: ignore[no-redef,misc]
+            pass
+
+    return Thing
+
+
+def test_a_machine_is_no_orchestrator() -> None:
+    """A machine and an orchestrator of one name are told apart."""
+
+    def hall(kind: Any) -> Any:
+        annotations = {"__annotations__": {"thing": kind}, "__module__": __name__}
+        return type("Hall", (Orchestrator,), annotations)
+
+    machine, desk = thing(Order, is_machine=True), thing(Desk, is_machine=False)
+    for of, other, problem in (
+        (machine, desk, "thing: it was a machine, and is a Thing"),
+        (desk, machine, "thing: it was an orchestrator, and is a Thing"),
+    ):
+        snapshot = Snapshot.take(hall(of)(of()))
+        with pytest.raises(SnapshotDoesNotFitError) as caught:
+            snapshot.restore_into(hall(other)(other()))
+        assert caught.value.differences[0] == problem
+
+
+def test_a_member_of_another_class_takes_the_place() -> None:
+    """In a fleet a member is replaced by one of the class that stood there."""
+
+    class Depot(Orchestrator):
+        things: Fleet[str, Order | Item] = attrs.field(factory=Fleet[str, Any])
+
+    depot = Depot()
+    depot.things["a"] = Order()
+    snapshot = Snapshot.take(depot)
+    depot.things["a"] = item = Item()
+    snapshot.restore_into(depot)
+    assert type(depot.things["a"]) is Order
+    item.pack()  # a bare machine
+
+
+@attrs.define
+class Sparse:
+    """A model of which a field is not set yet."""
+
+    late: int = attrs.field(init=False)
+    state: Any = None
+
+
+def test_what_is_not_set_yet_is_not_set_again() -> None:
+    """A field of a model without a value has none when it is restored."""
+    shop = Shop(Order(Sparse()))
+    snapshot = Snapshot.take(shop)
+    assert not hasattr(snapshot.restore(Shop).order.model, "late")
+    shop.order.model.late = 3
+    snapshot.restore_into(shop)
+    assert not hasattr(shop.order.model, "late")
+
+
+def test_a_holder_without_times_looks_anew() -> None:
+    """A holder's joins are asked, whether it has timers or not."""
+
+    class Hall(Orchestrator):
+        desk: Desk = attrs.field(factory=Desk)
+        log: list[str] = attrs.field(factory=list[str])
+
+        @when("desk.order.processing")
+        def at_work(self) -> None:
+            self.log.append("at work")
+
+    hall = Hall()
+    idle = Snapshot.take(hall.desk)
+    hall.desk.order.process()
+    idle.restore_into(hall.desk)
+    hall.desk.order.process()
+    assert hall.log == ["at work", "at work"]
+    end(hall.desk)
+
+
+def test_the_class_that_define_has_replaced_is_not_built() -> None:
+    """Of a slotted class and what it was made of, the slotted one is meant."""
+    gc.disable()
+    try:
+
+        @attrs.define
+        class Narrow(Base):
+            extra: int = 0
+
+        class Hall(Orchestrator):
+            desks: Fleet[int, Base] = attrs.field(factory=Fleet[int, Base])
+
+        hall = Hall()
+        hall.desks[1] = Narrow(Order())
+        again = Snapshot.from_json(Snapshot.take(hall).to_json()).restore(Hall)
+        assert type(again.desks[1]) is Narrow
+    finally:
+        gc.enable()
 
 
 # The property -----------------------------------------------------------------------------------
