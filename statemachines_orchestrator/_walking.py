@@ -27,7 +27,14 @@ from statemachines_orchestrator.exceptions import (
     RunawayCascadeError,
 )
 from statemachines_orchestrator.orchestrator import Orchestrator
-from statemachines_orchestrator.records import Failed, Ignored, Published, Started, Transitioned
+from statemachines_orchestrator.records import (
+    Failed,
+    Ignored,
+    Published,
+    Started,
+    Transitioned,
+    next_seq,
+)
 from statemachines_orchestrator.topics import ANY
 
 if TYPE_CHECKING:
@@ -127,9 +134,10 @@ class Walk:
         owner = self.owner = made(make, where)
         _refuse_running_loop(owner, where)
         use_clock(owner, VirtualClock())
-        for place in Whole(owner).places():
-            if place.max_reactions is None or place.max_reactions > MOST_TURNS:
-                place.max_reactions = MOST_TURNS
+        self.bounds = [(place, place.max_reactions) for place in Whole(owner).places()]
+        """The bounds that there were; a walk looks for loops sooner."""
+        for place, bound in self.bounds:
+            place.max_reactions = min(bound or MOST_TURNS, MOST_TURNS)
         self.alphabet = Alphabet(owner, events, where)
         self.joints = Joints(owner, key, time)
         self.is_ordered = time == "order"
@@ -138,7 +146,15 @@ class Walk:
         self.outcome = Outcome()
         self.possible: WeakKeyDictionary[Any, list[Step]] = WeakKeyDictionary()
         """What may be sent, by the structure."""
-        self.receivers = [owner.bus.signal(topic).connect(self._hear) for topic in _HEARD]
+        for topic in _HEARD:
+            owner.bus.signal(topic).connect(self._hear)
+
+    def end(self) -> None:
+        """Listen no more, and leave the orchestrator its bounds."""
+        for topic in _HEARD:
+            self.owner.bus.signal(topic).disconnect(self._hear)
+        for place, bound in self.bounds:
+            place.max_reactions = bound
 
     def _hear(self, _sender: Any, *, record: Record) -> None:
         """Note what happens in a step."""
@@ -213,10 +229,12 @@ class Walk:
     def run(self, step: Step) -> Outcome:
         """Let one thing happen, with all that follows; a failure is an outcome."""
         outcome = self.outcome = Outcome()
+        before = next_seq()
         try:
             self._run(step)
         except TransitionNotAllowed as error:
-            outcome.is_refused = not outcome.moved and str(error.event) == step.name
+            # Nothing else was sent: it is not that a callback's own call was refused.
+            outcome.is_refused = step.kind == "event" and next_seq() == before + 2
             if not outcome.is_refused:
                 outcome.error = error
         except ReactionErrors as errors:

@@ -134,7 +134,10 @@ def explore(  # noqa: PLR0913 - the options of an exploration
     exploring.goals = goals_of(can_always, walk.owner, _WHERE)
     exploring.may_rest = goals_of(may_rest, walk.owner, _WHERE)
     exploring.told = progress
-    return exploring.run()
+    try:
+        return exploring.run()
+    finally:
+        walk.end()
 
 
 def _check(time: Any, limit: Any) -> None:
@@ -192,7 +195,7 @@ class _Exploring:
         self.reached = [bytearray() for _ in self.goals]
         key, joint = self.walk.joints.read()
         self.add(key, joint, -1, None, fails=False)
-        self.check((), ())
+        self.check(0, None, fails=False)
         at = 0
         while at < len(self.joints):
             self.expand(at)
@@ -284,24 +287,17 @@ class _Exploring:
                 return None
             target = self.add(key, found, at, step, fails=fails)
         if is_new or found.extra is not None:
-            self.check((*self.path(at), step), (*self.fails(at), fails))
+            self.check(at, step, fails=fails)
         self.is_there = target == at and found.extra is None and self.joints[at].extra is None
         return target
 
-    def path(self, at: int) -> tuple[Step, ...]:
-        """Return the steps that lead to a state."""
-        return tuple(self.by[one] for one in self._way(at))  # type: ignore[misc]
-
-    def fails(self, at: int) -> tuple[bool, ...]:
-        """Return, for each of these steps, whether something failed in it."""
-        return tuple(bool(self.failing[one]) for one in self._way(at))
-
-    def _way(self, at: int) -> Iterable[int]:
-        way: deque[int] = deque()
+    def way(self, at: int, step: Step | None) -> list[tuple[Step, bool]]:
+        """Return the steps that lead to a state, or on from it, and if something failed in each."""
+        way: deque[tuple[Any, bool]] = deque([] if step is None else [(step, False)])
         while self.parents[at] >= 0:
-            way.appendleft(at)
+            way.appendleft((self.by[at], bool(self.failing[at])))
             at = self.parents[at]
-        return way
+        return list(way)
 
     # Findings -----------------------------------------------------------------------------
 
@@ -309,9 +305,10 @@ class _Exploring:
         self,
         key: tuple[Any, ...],
         text: str,
-        path: tuple[Step, ...],
-        fails: tuple[bool, ...],
+        at: int,
+        step: Step | None,
         *,
+        fails: bool = False,
         exception: Exception | None = None,
         check: str = "",
         needs: tuple[Any, ...] = (),
@@ -320,10 +317,14 @@ class _Exploring:
         self.counts[key] += 1
         if key in self.found:
             return
-        replay = Replay(self.make, _WHERE, self.events, fails, check, needs)
-        state = self.walk.told()
-        kind = str(key[0])
-        self.found[key] = Finding(kind, text, path, state, exception, 1, replay)
+        way = self.way(at, step)
+        failing = [failed for _step, failed in way]
+        if step is not None:
+            failing[-1] = fails
+        replay = Replay(self.make, _WHERE, self.events, tuple(failing), check, needs)
+        path = tuple(step for step, _failed in way)
+        facts = (text, path, self.walk.told(), exception, 1, replay)
+        self.found[key] = Finding(str(key[0]), *facts)
 
     def note(self, at: int, step: Step, outcome: Outcome) -> bool:
         """Keep what a step brought to light, and return whether something failed in it."""
@@ -332,21 +333,20 @@ class _Exploring:
         error = outcome.error
         if error is None and not outcome.failures:
             return outcome.is_refused
-        path, fails = (*self.path(at), step), (*self.fails(at), True)
         if outcome.is_runaway:
             loop = " → ".join(getattr(error, "loop", ()))
-            self.find(("runaway", loop), f"a cascade does not end: {loop}", path, fails)
+            self.find(("runaway", loop), f"a cascade does not end: {loop}", at, step, fails=True)
             return True
         for name, failure in outcome.failures:
+            key: tuple[Any, ...] = ("failure", name, type(failure))
             text = f"{name} failed: {shown(failure)}"
-            self.find(("failure", name, type(failure)), text, path, fails, exception=failure)
+            self.find(key, text, at, step, fails=True, exception=failure)
         if error is not None:
-            text = f"{step} raised {shown(error)}"
             key = ("raised", step.kind, step.told_path, step.name, type(error))
-            self.find(key, text, path, fails, exception=error)
+            self.find(key, f"{step} raised {shown(error)}", at, step, fails=True, exception=error)
         return True
 
-    def check(self, path: tuple[Step, ...], fails: tuple[bool, ...]) -> None:
+    def check(self, at: int, step: Step | None, *, fails: bool) -> None:
         """Ask the invariants, where the orchestrator stands now."""
         structure = self.walk.joints.structure
         asked = self.asked.get(structure)
@@ -356,11 +356,11 @@ class _Exploring:
             is_violated, error = one.violation()
             if is_violated:
                 told = "" if error is None else f": {shown(error)}"
-                text = f"{one.name} does not hold{told}"
                 check = one.source if error is not None else f"assert {one.source}"
                 needs = () if one.needs is None else (one.needs,)
                 facts: Any = {"exception": error, "check": check, "needs": needs}
-                self.find(("invariant", one.name), text, path, fails, **facts)
+                text = f"{one.name} does not hold{told}"
+                self.find(("invariant", one.name), text, at, step, fails=fails, **facts)
 
     def stuck(self, at: int) -> None:
         """Keep that nothing more can happen in a state."""
@@ -368,7 +368,7 @@ class _Exploring:
         options, needs = self._options(may_rest=self.may_rest)
         check = f"assert not explore(lambda: shop, limit=1{options}).stuck"
         text = "nothing more can happen, and not every machine is final"
-        self.find(("stuck", at), text, self.path(at), self.fails(at), check=check, needs=needs)
+        self.find(("stuck", at), text, at, None, check=check, needs=needs)
 
     def _options(self, **goals: list[Goal]) -> tuple[str, tuple[Any, ...]]:
         """Return the options of this exploration as source, and what they need imported."""
@@ -403,5 +403,5 @@ class _Exploring:
         text = f"from here on it can never be that {goal.text}"
         check = f'assert not explore(lambda: shop{options}).of("goal")'
         key = ("goal", number)
-        self.find(key, text, self.path(first), self.fails(first), check=check, needs=needs)
+        self.find(key, text, first, None, check=check, needs=needs)
         self.counts[key] = len(lost)
