@@ -46,6 +46,7 @@ DRAWN = {
     "deadlines": "Shop",
     "device": "Plant",
     "lights": "Crossing",
+    "philosophers": "Dinner",
     "road_fines": "Case",
     "saga": "Trip",
     "shop": "Shop",

@@ -122,6 +122,21 @@ await plant.asend("watchdog.calm")
     message: the alarm is over
   Plant(device=idle, watchdog=quiet, notifier=ready)
 """,
+    "philosophers": """\
+3 philosophers: 14 joint states, stuck after 3
+4 philosophers: 34 joint states, stuck after 4
+5 philosophers: 82 joint states, stuck after 5
+stuck: nothing more can happen, and not every machine is final
+  in Dinner(philosophers=Fleet({0: holding, 1: holding, 2: holding, 3: holding, 4: holding}))
+    1. philosophers[0].begin()
+    2. philosophers[1].begin()
+    3. philosophers[2].begin()
+    4. philosophers[3].begin()
+    5. philosophers[4].begin()
+3 with an order: 12 joint states, each can always come to eat
+4 with an order: 29 joint states, each can always come to eat
+5 with an order: 70 joint states, each can always come to eat
+""",
     "road_fines": """\
 refused: row 10: case X7, Payment: a fine is paid after its creation; \
 this is Case(fine=draft, payment=nothing, appeal=none)

@@ -1,0 +1,133 @@
+"""Problems whose answers are known: exploration finds what plain tuples say, and no more."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from statemachines_orchestrator.exploration import explore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from statemachines_orchestrator.exploration import Exploration, Finding
+
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
+philosophers: Any = importlib.import_module("philosophers")
+
+
+# Plain tuples ----------------------------------------------------------------------------------
+
+
+def distances(first: Any, after: Callable[[Any], Iterable[Any]]) -> dict[Any, int]:
+    """Return every place that can be reached, with the least number of steps to it."""
+    found = {first: 0}
+    waiting = [first]
+    for place in waiting:
+        for target in after(place):
+            if target not in found:
+                found[target] = found[place] + 1
+                waiting.append(target)
+    return found
+
+
+def always_reach(
+    places: Iterable[Any], after: Callable[[Any], Iterable[Any]], goal: Callable[[Any], bool]
+) -> bool:
+    """Say whether a goal can be reached from each of some places."""
+    return all(any(map(goal, distances(place, after))) for place in places)
+
+
+# What findings are good for --------------------------------------------------------------------
+
+
+def as_test_fails(finding: Finding) -> None:
+    """Run the test that a finding writes: it must fail, and by its assertion."""
+    source = finding.as_test()
+    if "import elapse" in source:
+        pytest.importorskip("statemachines_orchestrator.testing")
+    names: dict[str, Any] = {}
+    exec(compile(source, "<as_test>", "exec"), names)  # noqa: S102 - what as_test wrote is run
+    (written,) = [one for name, one in names.items() if name.startswith("test_")]
+    with pytest.raises(AssertionError):
+        written()
+
+
+def lengths(result: Exploration) -> dict[str, list[int]]:
+    """Return how many steps lead to each finding, by its kind."""
+    found: dict[str, list[int]] = {}
+    for one in result.findings:
+        found.setdefault(one.kind, []).append(len(one.path))
+    return found
+
+
+def check_drawing(finding: Finding) -> None:
+    """A finding draws its way as a sequence diagram: every event that is sent stands in it."""
+    drawing = format(finding, "mermaid")
+    assert drawing.startswith("sequenceDiagram\n")
+    sent = {step.name for step in finding.path if step.kind == "event"}
+    assert sent <= set(re.findall(r"->>\+?m\d+: (\w+)", drawing))
+
+
+# The dining philosophers -----------------------------------------------------------------------
+
+
+def plain_dinner(forks: list[tuple[int, int]]) -> Any:
+    """Return how philosophers move: what each has, 0 to 2 forks; `forks` are theirs, in order."""
+
+    def after(hands: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+        taken = {fork for hand, mine in zip(hands, forks, strict=True) for fork in mine[:hand]}
+        for seat, (hand, mine) in enumerate(zip(hands, forks, strict=True)):
+            if hand == 2 or mine[hand] not in taken:
+                yield (*hands[:seat], (hand + 1) % 3, *hands[seat + 1 :])
+
+    return after
+
+
+@pytest.mark.parametrize(("seats", "states"), [(3, 14), (4, 34), (5, 82)])
+def test_philosophers_with_the_left_fork_first(seats: int, states: int) -> None:
+    """They are stuck in one state, each with one fork; 82 = 2 * 34 + 14, as Pell has it."""
+    after = plain_dinner([(seat, (seat + 1) % seats) for seat in range(seats)])
+    plain = distances((0,) * seats, after)
+    result = explore(partial(philosophers.Dinner, seats), events=philosophers.EVENTS)
+    assert result.states == states == len(plain)
+    assert result.steps == states * seats  # in every state each is asked, and may be refused
+    assert [place for place in plain if not list(after(place))] == [(1,) * seats]
+    assert plain[(1,) * seats] == seats
+    assert lengths(result) == {"stuck": [seats]}
+    assert [f"{step}" for step in result.stuck[0].path] == [
+        f"philosophers[{seat}].begin()" for seat in range(seats)
+    ]
+
+
+@pytest.mark.parametrize(("seats", "states"), [(3, 12), (4, 29), (5, 70)])
+def test_philosophers_with_the_lower_fork_first(seats: int, states: int) -> None:
+    """Nobody is stuck, and from everywhere each can come to eat; 70 = 2 * 29 + 12."""
+    after = plain_dinner([*((seat, seat + 1) for seat in range(seats - 1)), (0, seats - 1)])
+    plain = distances((0,) * seats, after)
+    goals = [philosophers.eats(seat) for seat in range(seats)]
+    result = explore(
+        partial(philosophers.OrderedDinner, seats), events=philosophers.EVENTS, can_always=goals
+    )
+    assert (result.states, result.ok) == (states, True)
+    assert result.states == len(plain)
+    for seat in range(seats):
+        assert always_reach(plain, after, partial(has_two, seat))
+
+
+def has_two(seat: int, hands: tuple[int, ...]) -> bool:
+    """Say whether the philosopher on a seat has two forks."""
+    return hands[seat] == 2
+
+
+def test_the_deadlock_as_a_test_and_a_drawing() -> None:
+    """The test that the deadlock writes fails, and its way is drawn."""
+    (stuck,) = explore(philosophers.Dinner, events=philosophers.EVENTS).stuck
+    as_test_fails(stuck)
+    check_drawing(stuck)
