@@ -46,6 +46,7 @@ DRAWN = {
     "deadlines": "Shop",
     "device": "Plant",
     "lights": "Crossing",
+    "pedestrians": "GuardedCrossing",
     "philosophers": "Dinner",
     "road_fines": "Case",
     "saga": "Trip",

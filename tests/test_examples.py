@@ -122,6 +122,27 @@ await plant.asend("watchdog.calm")
     message: the alarm is over
   Plant(device=idle, watchdog=quiet, notifier=ready)
 """,
+    "pedestrians": """\
+TrustingCrossing, order: 7 joint states, nothing found
+TrustingCrossing, any: 9 joint states, invariant and stuck and goal found
+invariant: never_green_for_both does not hold
+  in TrustingCrossing(cars=green, walkers=walk)
+    1. walkers.press()
+    2. slow comes due
+    3. stop comes due
+    4. go comes due
+stuck: nothing more can happen, and not every machine is final
+  in TrustingCrossing(cars=green, walkers=asked)
+    1. walkers.press()
+    2. slow comes due
+    3. stop comes due
+    4. halt comes due
+    5. walkers.press()
+    6. slow comes due
+    7. go comes due
+GuardedCrossing, order: 7 joint states, nothing found
+GuardedCrossing, any: 6 joint states, nothing found
+""",
     "philosophers": """\
 3 philosophers: 14 joint states, stuck after 3
 4 philosophers: 34 joint states, stuck after 4

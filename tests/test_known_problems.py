@@ -7,7 +7,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator.exploration import Exploration, Finding
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
+pedestrians: Any = importlib.import_module("pedestrians")
 philosophers: Any = importlib.import_module("philosophers")
 
 
@@ -131,3 +132,121 @@ def test_the_deadlock_as_a_test_and_a_drawing() -> None:
     (stuck,) = explore(philosophers.Dinner, events=philosophers.EVENTS).stuck
     as_test_fails(stuck)
     check_drawing(stuck)
+
+
+# A crossing with a button ----------------------------------------------------------------------
+
+Lights = tuple[str, str, frozenset[tuple[str, int]]]
+"""Cars, walkers, and how many seconds are left of each timer."""
+LASTS = {"slow": 10, "stop": 3, "halt": 8, "go": 12}
+
+
+def pressed(lights: Lights) -> Iterable[Lights]:
+    """Yield what comes of the button."""
+    cars, walkers, timers = lights
+    if walkers == "stand":
+        yield cars, "asked", timers | {("slow", LASTS["slow"])}
+
+
+def fired(lights: Lights, name: str, *, guarded: bool) -> Lights:
+    """Return what comes of a timer."""
+    cars, walkers, pending = lights
+    left = {one: seconds for one, seconds in pending if one != name}
+    if guarded and name in {"slow", "go"}:
+        left[name] = LASTS[name]  # it comes again, as long as its state lasts
+    if name == "slow" and cars == "green":
+        cars, left["stop"] = "yellow", LASTS["stop"]
+    elif name == "stop":
+        cars, walkers, left = "red", "walk", {"go": LASTS["go"], "halt": LASTS["halt"]}
+    elif name == "halt":
+        walkers = "stand"
+    elif name == "go" and not (guarded and walkers == "walk"):
+        cars = "green"
+        left.pop("go", None)
+    return cars, walkers, frozenset(left.items())
+
+
+def at_any_time(lights: Lights, *, guarded: bool) -> Iterable[Lights]:
+    """Yield what may come next if every timer may, so that what is left of it tells nothing."""
+    yield from pressed(lights)
+    for name, _left in lights[2]:
+        cars, walkers, timers = fired(lights, name, guarded=guarded)
+        yield cars, walkers, frozenset((one, LASTS[one]) for one, _left in timers)
+
+
+def passed(lights: Lights, seconds: int) -> Lights:
+    """Return the lights after some time."""
+    cars, walkers, timers = lights
+    return cars, walkers, frozenset((name, left - seconds) for name, left in timers)
+
+
+def at_deadlines(lights: Lights, *, guarded: bool) -> Iterable[Lights]:
+    """Yield what may come next if timers come in order, and the button at a deadline."""
+    yield from pressed(lights)
+    least = min((left for _name, left in lights[2]), default=0)
+    for name, left in lights[2]:
+        if left == least:
+            yield fired(passed(lights, least), name, guarded=guarded)
+
+
+def at_seconds(lights: Lights, *, guarded: bool) -> Iterable[Lights]:
+    """Yield what may come next if timers come in order, and the button at any second."""
+    yield from pressed(lights)
+    due = [name for name, left in lights[2] if left == 0]
+    for name in due:
+        yield fired(lights, name, guarded=guarded)
+    if lights[2] and not due:
+        yield passed(lights, 1)
+
+
+CROSSINGS = [
+    pytest.param("TrustingCrossing", False, id="trusting"),
+    pytest.param("GuardedCrossing", True, id="guarded"),
+]
+STAND: Lights = ("green", "stand", frozenset())
+
+
+def crossed(name: str, time: Literal["any", "order"]) -> Exploration:
+    """Explore a crossing."""
+    cls = getattr(pedestrians, name)
+    return explore(cls, events=pedestrians.PRESS, can_always=pedestrians.GOALS, time=time)
+
+
+@pytest.mark.parametrize(("name", "guarded"), CROSSINGS)
+def test_a_crossing_whose_timers_are_right(name: str, guarded: bool) -> None:  # noqa: FBT001
+    """Both crossings are right then, whenever the button is pressed."""
+    result = crossed(name, "order")
+    plain = distances(STAND, partial(at_deadlines, guarded=guarded))
+    assert (result.states, result.ok) == (len(plain), True)
+    seconds = distances(STAND, partial(at_seconds, guarded=guarded))
+    assert plain.keys() < seconds.keys()
+    assert not any(lights[:2] == ("green", "walk") for lights in seconds)
+    assert not any(lights[:2] == ("green", "asked") and not lights[2] for lights in seconds)
+
+
+def never_walk(lights: Lights) -> bool:
+    """Say whether nobody can ever walk from here on, if every timer may come next."""
+    reached = distances(lights, partial(at_any_time, guarded=False))
+    return not any(walkers == "walk" for _cars, walkers, _timers in reached)
+
+
+def test_a_crossing_whose_timers_may_be_late() -> None:
+    """Both are green after four steps, and a request is lost after six: seven, and all is still."""
+    result = crossed("TrustingCrossing", "any")
+    plain = distances(STAND, partial(at_any_time, guarded=False))
+    both = min(steps for lights, steps in plain.items() if lights[:2] == ("green", "walk"))
+    stuck = plain["green", "asked", frozenset()]
+    lost = min(steps for lights, steps in plain.items() if never_walk(lights))
+    assert (result.states, both, stuck, lost) == (len(plain), 4, 7, 6)
+    assert lengths(result) == {"invariant": [both], "stuck": [stuck], "goal": [lost]}
+    for finding in result.findings:
+        as_test_fails(finding)
+        check_drawing(finding)
+
+
+def test_a_crossing_whose_timers_may_be_late_and_look_at_the_lights() -> None:
+    """With guards, and timers that come again, nothing is found."""
+    result = crossed("GuardedCrossing", "any")
+    plain = distances(STAND, partial(at_any_time, guarded=True))
+    assert (result.states, result.ok) == (len(plain), True)
+    assert not any(lights[:2] == ("green", "walk") for lights in plain)
