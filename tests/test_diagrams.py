@@ -48,6 +48,7 @@ DRAWN = {
     "lights": "Crossing",
     "pedestrians": "GuardedCrossing",
     "philosophers": "Dinner",
+    "race": "Shop",
     "road_fines": "Case",
     "saga": "Trip",
     "shop": "Shop",

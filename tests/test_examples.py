@@ -172,6 +172,32 @@ cases: 7, refused rows: 3
      1 paid in part
      1 never created
 """,
+    "race": """\
+invariant: nobody_pays_for_nothing does not hold
+  in FirstShop(order=cancelled, payment=captured)
+    1. payment.capture()
+    2. order.cancel()
+    3. payment.confirm()
+
+As a test:
+
+from contextlib import suppress
+
+from race import FirstShop, Order, Payment
+
+
+def test_invariant_after_cancel_confirm():
+    \"\"\"nobody_pays_for_nothing does not hold\"\"\"
+    shop = FirstShop(order=Order(), payment=Payment())
+    shop.payment.capture()
+    shop.order.cancel()
+    with suppress(Exception):
+        shop.payment.confirm()
+    assert shop.nobody_pays_for_nothing()
+
+Shop: 6 joint states, 5 steps; all there are
+nothing found
+""",
     "saga": """\
 everything is free
     flight booked
