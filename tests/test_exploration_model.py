@@ -80,6 +80,16 @@ def told(joint: Joint) -> str:
     return f"Random({states})"
 
 
+def is_not(joint: Joint) -> Any:
+    """Return an invariant that one joint state violates: so it is told how far away that is."""
+
+    def holds(orchestrator: Any) -> bool:
+        return repr(orchestrator) != told(joint)
+
+    holds.__name__ = told(joint)
+    return holds
+
+
 def machine_class(table: dict[tuple[int, str], int], finals: frozenset[int]) -> Any:
     """Return a machine class that does what a table says."""
     count = 1 + max([0, *table.values(), *(state for state, _event in table)])
@@ -143,9 +153,11 @@ def plans(draw: Any) -> Plan:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans())
 def test_a_random_orchestration_has_the_joint_states_of_the_model(plan: Plan) -> None:
-    """As many states and steps, and the same ones stuck, each as many steps away."""
+    """The same states, as many steps, and the same ones stuck, each as many steps away."""
     distances, stuck, steps = product(plan)
-    result = explore(orchestrator_class(plan))
+    result = explore(orchestrator_class(plan), invariants=[is_not(joint) for joint in distances])
     assert (result.states, result.steps, result.complete) == (len(distances), steps, True)
+    met = {one.state: len(one.path) for one in result.of("invariant")}
+    assert met == {told(joint): distance for joint, distance in distances.items()}
     found = {one.state: len(one.path) for one in result.stuck}
     assert found == {told(joint): distance for joint, distance in stuck.items()}
