@@ -87,6 +87,7 @@ class Alphabet:
         for name, given in items:
             variants = self._variants(name, given)
             if name in self.topics.signals:
+                self._check_signal(name, variants)
                 self.signals.extend(
                     Step("signal", (), name, args, kwargs) for args, kwargs in variants
                 )
@@ -98,7 +99,7 @@ class Alphabet:
         """Return the arguments with which an event is sent: each a mapping, or a tuple."""
         if given is None:
             return PLAIN
-        is_one = isinstance(given, (Mapping, tuple))
+        is_one = isinstance(given, (Mapping, tuple)) or not isinstance(given, Iterable)
         several: Any = [given] if is_one else list(given)
         found: list[Variant] = []
         for one in several:
@@ -112,6 +113,13 @@ class Alphabet:
                 fix = "Give a mapping of keyword arguments, a tuple of positional ones, or several"
                 raise DeclarationError(self.where, problem, fix)
         return tuple(found)
+
+    def _check_signal(self, name: str, variants: tuple[Variant, ...]) -> None:
+        """Refuse positional arguments: a signal has none."""
+        for args, _kwargs in variants:
+            if args:
+                problem = f"events[{name!r}] has {args!r}, and a signal has keyword arguments only"
+                raise DeclarationError(self.where, problem, "Give it a mapping")
 
     def of(self, names: str, event: str) -> tuple[Variant, ...]:
         """Return the arguments with which an event is sent to the machines under some names."""
