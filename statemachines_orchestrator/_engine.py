@@ -687,6 +687,8 @@ def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
 
     An async machine enters its initial state when the event comes that waits for it in its queue.
     """
+    if HOST_IS_3:
+        machine._engine.running = not has_ended  # what has ended takes no event, nor this one
     seam: Any = seam_of(machine)
     waits = [trigger for trigger in seam.queue if trigger.event == _INITIAL]
     if has_begun:
@@ -696,8 +698,6 @@ def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
         trigger = TriggerData(machine, event=BoundEvent(_INITIAL, _sm=machine))
         trigger.kwargs = seam.payload({}, None, None)
         seam.host_put(trigger)
-    if HOST_IS_3:
-        machine._engine.running = not has_ended
 
 
 def machine_of(event: Any) -> Any:
