@@ -137,6 +137,8 @@ class Joints:
         self.structures: dict[Hashable, list[ref[Structure]]] = {}
         """Those that were met, by the paths of what is there."""
         self.numbers: dict[Local, int] = {}
+        self.unordered: dict[Hashable, int] = {}
+        """The same, whatever the order of the states."""
         self.locals: list[Local] = []
         self.standing: tuple[int, ...] = ()
         """The numbers of the configurations, as they were read or written last."""
@@ -187,8 +189,13 @@ class Joints:
         local = local_of(machine)
         number = self.numbers.get(local)
         if number is None:
-            number = self.numbers[local] = len(self.locals)
-            self.locals.append(local)
+            # Regions may have been entered in any order: it is the same configuration.
+            ids, history, has_ended = local
+            known = tuple(sorted(ids)), tuple((name, *sorted(ones)) for name, ones in history)
+            number = self.unordered.setdefault((*known, has_ended), len(self.locals))
+            if number == len(self.locals):
+                self.locals.append(local)
+            self.numbers[local] = number
         return number
 
     def timers(self) -> list[tuple[Path, Any, Kept]]:

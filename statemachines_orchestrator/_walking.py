@@ -18,7 +18,7 @@ from statemachines_orchestrator._joints import Joints
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._sending import Target
 from statemachines_orchestrator._steps import Alphabet, Step
-from statemachines_orchestrator._telling import named
+from statemachines_orchestrator._telling import named, place_in_words
 from statemachines_orchestrator._wholes import Whole
 from statemachines_orchestrator.clock import VirtualClock
 from statemachines_orchestrator.exceptions import (
@@ -144,6 +144,8 @@ class Walk:
         self.hear: Callable[[Record], None] | None = None
         """Who else hears what transitions and turns there are."""
         self.outcome = Outcome()
+        self.unheard: list[str] = []
+        """The events that are ignored where it stands, since no state has a transition for them."""
         self.possible: WeakKeyDictionary[Any, list[Step]] = WeakKeyDictionary()
         """What may be sent, by the structure."""
         for topic in _HEARD:
@@ -166,7 +168,7 @@ class Walk:
             self.outcome.failures.append((named(record), failed.exception))
         elif kind is Ignored:
             ignored: Any = record
-            self.outcome.ignored = f"{'.'.join(map(str, record.path))}.{ignored.event}"
+            self.outcome.ignored = f"{place_in_words(record)}.{ignored.event}"
         if self.hear is not None and (kind is Transitioned or kind is Started):
             self.hear(record)
 
@@ -194,12 +196,15 @@ class Walk:
         if known is None:
             known = self.possible[structure] = list(self._all_steps())
         number = dict(zip(structure.paths, joint.locals, strict=True))
-        machines = dict(zip(structure.paths, structure.machines, strict=True))
-        found = [
-            step
-            for step in known
-            if alphabet.may_take(machines[step.path], number[step.path], step.name)
-        ]
+        machines = structure.whole.machines
+        found: list[Step] = []
+        self.unheard = []
+        for step in known:
+            machine = machines[step.path]
+            if alphabet.may_take(machine, number[step.path], step.name):
+                found.append(step)
+            elif machine.allow_event_without_transition and not has_ended(machine):
+                self.unheard.append(f"{step.told_path}.{step.name}")
         return [*found, *alphabet.signals, *self.timer_steps()]
 
     def _all_steps(self) -> Iterator[Step]:

@@ -255,7 +255,9 @@ class _Exploring:
         self.is_there = True
         targets: dict[int, None] = {}
         can_go_on = False
-        for step in self.walk.steps(joint):
+        steps = self.walk.steps(joint)
+        self.ignored.update(dict.fromkeys(self.walk.unheard, 1))
+        for step in steps:
             if not self.is_there:
                 self.walk.joints.put(joint)
             target = self.step(at, step)

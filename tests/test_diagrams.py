@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.path.append(str(EXAMPLES))
 DRAWN = {
+    "alternating_bit": "Link",
     "breaker": "Plant",
     "crossing": "Crossing",
     "deadlines": "Shop",

@@ -19,6 +19,17 @@ REAL_LOG = os.environ.get("ROAD_FINES_LOG")
 """A file with 100 cases of the public Road Traffic Fine Management log, where there is one."""
 
 EXPECTED = {
+    "alternating_bit": """\
+Link: 22 joint states
+every message arrives once, and it goes on
+CarelessLink: 44 joint states
+invariant: each_message_once does not hold (and 77 more like it)
+  in CarelessLink(sender=zero, messages=empty, receiver=one, answers=zero, ledger=wrong)
+    1. send_zero comes due
+    2. messages.deliver_zero()
+    3. send_zero comes due
+    4. messages.deliver_zero()
+""",
     "breaker": """\
    0 s  request  trying
    0 s  device   ready

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator.exploration import Exploration, Finding
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
+alternating_bit: Any = importlib.import_module("alternating_bit")
 pedestrians: Any = importlib.import_module("pedestrians")
 philosophers: Any = importlib.import_module("philosophers")
 
@@ -250,3 +251,75 @@ def test_a_crossing_whose_timers_may_be_late_and_look_at_the_lights() -> None:
     plain = distances(STAND, partial(at_any_time, guarded=True))
     assert (result.states, result.ok) == (len(plain), True)
     assert not any(lights[:2] == ("green", "walk") for lights in plain)
+
+
+# The alternating bit ---------------------------------------------------------------------------
+
+Numbers = tuple[int, "int | None", int, int, "int | None", bool]
+"""The number of the message that is sent, and that in the channel; how many were delivered; the
+bit that the receiver waits for, and that in the channel back; whether all was delivered in order.
+All modulo 4, so that a message is told from the one before and from the one with the same bit."""
+
+
+def transmitted(place: Numbers, *, careless: bool) -> Iterable[Numbers]:
+    """Yield what may come next."""
+    number, carried, delivered, awaited, answer, right = place
+    if carried is None:
+        yield number, number, delivered, awaited, answer, right
+    else:
+        yield number, None, delivered, awaited, answer, right  # lost
+        bit = carried % 2
+        back = bit if answer is None else answer
+        if careless or bit == awaited:
+            in_order = right and carried == delivered
+            yield number, None, (delivered + 1) % 4, 1 - bit, back, in_order
+        else:
+            yield number, None, delivered, awaited, back, right
+    if answer is not None:
+        yield number, carried, delivered, awaited, None, right  # lost
+        if answer == number % 2:
+            all_came = right and delivered == (number + 1) % 4
+            yield (number + 1) % 4, carried, delivered, awaited, None, all_came
+
+
+def bits(place: Numbers) -> tuple[Any, ...]:
+    """Return what of a place the machines know: bits, and whether the message has come."""
+    number, carried, delivered, awaited, answer, right = place
+    state = (delivered - number) % 4 if right else "wrong"
+    return number % 2, None if carried is None else carried % 2, awaited, answer, state
+
+
+FIRST: Numbers = (0, None, 0, 0, None, True)
+
+
+def test_the_alternating_bit() -> None:
+    """Every message comes once and in order, and from everywhere the next one can come."""
+    after = partial(transmitted, careless=False)
+    plain = distances(FIRST, after)
+    result = alternating_bit.explored(alternating_bit.Link)
+    assert all(right for *_rest, right in plain)
+    assert (result.states, result.ok) == (len(set(map(bits, plain))), True)
+    assert all(always_reach(plain, after, partial(awaits, count)) for count in range(4))
+
+
+def awaits(count: int, place: Numbers) -> bool:
+    """Say whether so many messages came, modulo 4."""
+    return place[2] == count
+
+
+def test_a_receiver_that_ignores_the_bit() -> None:
+    """A message comes twice after four steps: sent, delivered, sent again, delivered again."""
+    plain = distances(FIRST, partial(transmitted, careless=True))
+    result = alternating_bit.explored(alternating_bit.CarelessLink)
+    assert result.states == len(set(map(bits, plain)))
+    assert min(steps for (*_rest, right), steps in plain.items() if not right) == 4
+    assert lengths(result) == {"invariant": [4]}
+    (finding,) = result.findings
+    assert [f"{step}" for step in finding.path] == [
+        "send_zero comes due",
+        "messages.deliver_zero()",
+        "send_zero comes due",
+        "messages.deliver_zero()",
+    ]
+    as_test_fails(finding)
+    check_drawing(finding)

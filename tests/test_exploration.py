@@ -1,0 +1,1775 @@
+"""Exploration: every joint state, by running the real thing, and what is found on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import statemachine
+from conftest import close_the_hosts_loop, entered, needs_3
+from statemachine import State, StateMachine
+from statemachine.exceptions import TransitionNotAllowed
+
+from statemachines_orchestrator import (
+    DeclarationError,
+    Fleet,
+    Orchestrator,
+    ReactionErrors,
+    RunawayCascadeError,
+    UnknownTopicError,
+    domain_signal,
+    every,
+    on,
+    on_enter,
+    timeout,
+    when,
+)
+from statemachines_orchestrator._steps import Step
+from statemachines_orchestrator.exploration import Progress, explore, invariant
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from conftest import Engine
+
+    from statemachines_orchestrator.exploration import Exploration, Finding
+
+    HistoryState = statemachine.HistoryState
+    StateChart: TypeAlias = statemachine.StateChart[Any]
+else:  # not on 2.x, where their tests are skipped
+    StateChart = getattr(statemachine, "StateChart", StateMachine)
+    HistoryState = getattr(statemachine, "HistoryState", None)
+
+
+# Subjects, of a module so that tests can import them ---------------------------------------------
+
+
+class Light(StateMachine):
+    off = State(initial=True)
+    on = State()
+    flip = off.to(on) | on.to(off)
+
+
+class Order(StateMachine):
+    pending = State(initial=True)
+    processing = State()
+    shipped = State(final=True)
+    cancelled = State(final=True)
+    process = pending.to(processing)
+    ship = processing.to(shipped, cond="is_paid")
+    cancel = processing.to(cancelled)
+
+    def is_paid(self, orc: Any) -> bool:
+        return orc is None or not hasattr(orc, "payment") or "captured" in active(orc.payment)
+
+
+class Payment(StateMachine):
+    unpaid = State(initial=True)
+    captured = State(final=True)
+    declined = State(final=True)
+    capture = unpaid.to(captured)
+    decline = unpaid.to(declined)
+
+
+class Pair(Orchestrator):
+    one: Light
+    two: Light
+
+
+class Shop(Orchestrator):
+    """An order that is stuck if its payment is declined: nobody cancels it from outside."""
+
+    order: Order
+    payment: Payment
+
+
+class MendedShop(Orchestrator):
+    """A shop that cancels the order."""
+
+    order: Order
+    payment: Payment
+
+    @on_enter("payment.declined")
+    def give_up(self) -> Any:
+        return self.order.cancel() if "processing" in active(self.order) else None
+
+    @on("order.process")
+    def look(self) -> Any:
+        return self.order.cancel() if "declined" in active(self.payment) else None
+
+
+OUTSIDE = ["order.process", "order.ship", "payment.*"]
+"""Nobody cancels from outside."""
+
+
+def active(machine: Any) -> set[str]:
+    """Return the ids of the active states."""
+    if hasattr(machine, "configuration"):
+        return {state.id for state in machine.configuration}
+    return {machine.current_state.id}
+
+
+def begun(engine: Engine, machine_class: Any) -> Any:
+    """Return a machine in its initial state."""
+    return entered(engine, engine.machine(machine_class)())
+
+
+def pair(engine: Engine, kind: Any = Pair) -> Any:
+    """Return what makes a pair of lights."""
+    return lambda: kind(begun(engine, Light), begun(engine, Light))
+
+
+def shop(engine: Engine, kind: Any = Shop) -> Any:
+    """Return what makes a shop."""
+    return lambda: kind(begun(engine, Order), begun(engine, Payment))
+
+
+def told(finding: Finding) -> tuple[str, list[str]]:
+    """Return what was found, and the path in words."""
+    return finding.text, [str(step) for step in finding.path]
+
+
+def kinds(result: Exploration) -> list[str]:
+    """Return the kinds of the findings."""
+    return [one.kind for one in result.findings]
+
+
+# What is walked ---------------------------------------------------------------------------------
+
+
+def test_every_joint_state_is_counted_once(engine: Engine) -> None:
+    """Two machines that know nothing of each other have the product of their states."""
+    result = explore(pair(engine))
+    assert (result.name, result.states, result.steps) == ("Pair", 4, 8)
+    assert (result.complete, result.ok, result.findings) == (True, True, ())
+    assert result.ignored == {}
+    assert not result.never
+
+
+def test_reactions_make_fewer_joint_states(engine: Engine) -> None:
+    """What follows from an event is a part of its step: states on the way there do not count."""
+
+    class Together(Pair):
+        follow = on("one.flip").send("two.flip")
+
+    result = explore(pair(engine, Together), events="one.flip")
+    assert (result.states, result.steps, result.ok) == (2, 2, True)
+    assert result.never == {}
+
+
+def test_a_machine_that_has_not_begun_is_a_state_of_its_own(engine: Engine) -> None:
+    """An async machine begins with its first event."""
+
+    class One(Orchestrator):
+        light: Light
+
+    result = explore(lambda: One(engine.machine(Light)()))
+    assert (result.states, result.ok) == (3 if engine.is_async else 2, True)
+
+
+def test_a_class_is_made_of_the_classes_of_its_machines() -> None:
+    """The class alone is enough where its fields say what they hold, inner ones too."""
+
+    class House(Orchestrator):
+        pair: Pair
+        light: Light
+        name: str = "house"
+
+    assert explore(House).states == explore(lambda: House(Pair(Light(), Light()), Light())).states
+    assert explore(House).states == 8
+
+
+def test_what_makes_none_is_refused() -> None:
+    """What cannot be called, or makes none; one that is held; a field of which nothing is known."""
+
+    class Held(Orchestrator):
+        pair: Pair
+        amount: int = attrs.field()
+
+    held = Held(Pair(Light(), Light()), 3)
+    wrong: list[tuple[Any, str]] = [
+        (3, "it was given 3, which makes no orchestrator"),
+        (Light, "which is no orchestrator. Let it return one"),
+        (lambda: 3, "made 3, which is no orchestrator"),
+        (lambda: held.pair, "is held by another orchestrator, or not built yet"),
+        (Held, "Held cannot be made: what is 'amount' to be?"),
+    ]
+    for make, problem in wrong:
+        with pytest.raises(DeclarationError) as caught:
+            explore(make)
+        assert problem in str(caught.value)
+    assert explore(lambda: held).states == 4
+
+
+def test_what_make_raises_is_raised() -> None:
+    """A factory that fails is no finding."""
+
+    def make() -> Pair:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        explore(make)
+
+
+@pytest.mark.parametrize("options", [{"time": "never"}, {"limit": 0}, {"limit": True}])
+def test_options_that_mean_nothing_are_refused(options: Any) -> None:
+    """`time` is any or order, and `limit` a number from 1 on, or `None`."""
+    with pytest.raises(DeclarationError):
+        explore(Pair, **options)
+    assert explore(Pair, limit=None).states == 4
+
+
+# Stuck ------------------------------------------------------------------------------------------
+
+
+def test_stuck_is_found_with_a_shortest_path(engine: Engine) -> None:
+    """Where nothing more can happen, and a machine is not final; of all paths the first one."""
+    result = explore(shop(engine), events=OUTSIDE)
+    (found,) = result.stuck
+    assert told(found) == (
+        "nothing more can happen, and not every machine is final",
+        ["order.process()", "payment.decline()"],
+    )
+    assert found.state == "Shop(order=processing, payment=declined)"
+    assert (found.count, found.exception) == (1, None)
+    assert (result.ok, result.states, kinds(result)) == (False, 7, ["stuck"])
+    assert explore(shop(engine, MendedShop), events=OUTSIDE).ok
+
+
+@pytest.mark.parametrize(
+    "may_rest",
+    [
+        {"payment": "declined"},
+        {"order": ("pending", "processing"), "payment": Payment.declined},
+        lambda shop: "declined" in active(shop.payment),
+        [{"order": "pending"}, {"payment": {"declined"}}],
+    ],
+)
+def test_stuck_is_fine_where_it_may_rest(engine: Engine, may_rest: Any) -> None:
+    """`may_rest` is a mapping of machines to states, all of which must hold, or a predicate."""
+    assert explore(shop(engine), events=OUTSIDE, may_rest=may_rest).ok
+
+
+def test_it_is_stuck_where_it_may_rest_elsewhere() -> None:
+    """A goal that does not hold excuses nothing."""
+    result = explore(Shop, events=OUTSIDE, may_rest={"order": "pending", "payment": "declined"})
+    assert kinds(result) == ["stuck"]
+
+
+def test_every_state_that_is_stuck_is_a_finding() -> None:
+    """Each of them has its own path."""
+
+    class Two(Orchestrator):
+        order: Order
+        other: Payment
+
+    result = explore(Two, events=["order.process", "other.*"])
+    assert [[str(step) for step in one.path] for one in result.stuck] == [
+        ["order.process()", "other.capture()"],
+        ["order.process()", "other.decline()"],
+    ]
+
+
+# Invariants -------------------------------------------------------------------------------------
+
+
+class Checked(Pair):
+    """Has invariants of every kind."""
+
+    @invariant
+    def not_both(self) -> bool:
+        return not {"on"} == active(self.one) == active(self.two)
+
+    @invariant
+    def asserts(self) -> None:
+        if "on" in active(self.one):
+            raise AssertionError("one is on")
+
+    @invariant
+    def raises(self) -> Any:
+        return 1 / ("on" not in active(self.two))
+
+
+def test_invariants_are_asked_after_every_step(engine: Engine) -> None:
+    """Violated is what returns something false other than `None`, and what raises."""
+    result = explore(pair(engine, Checked))
+    assert [(told(one), one.count) for one in result.findings] == [
+        (("asserts does not hold: AssertionError('one is on')", ["one.flip()"]), 2),
+        (
+            ("raises does not hold: ZeroDivisionError('division by zero')", ["two.flip()"]),
+            2,
+        ),
+        (("not_both does not hold", ["one.flip()", "two.flip()"]), 1),
+    ]
+    assert isinstance(result.findings[1].exception, ZeroDivisionError)
+
+
+def test_invariants_are_asked_at_the_beginning() -> None:
+    """The path there is empty."""
+    result = explore(Pair, invariants=lambda pair: "on" in active(pair.one))
+    assert told(result.findings[0]) == ("<lambda> does not hold", [])
+    assert "at the beginning" in str(result.findings[0])
+
+
+def test_a_method_that_overrides_an_invariant_is_one() -> None:
+    """Inherited ones are asked as well; of a name that is overridden the override alone."""
+
+    class Base(Pair):
+        @invariant
+        def low(self) -> bool:
+            return False
+
+        @invariant
+        def kept(self) -> bool:
+            return "on" not in active(self.one)
+
+    class Derived(Base):
+        def low(self) -> bool:
+            return "on" not in active(self.two)
+
+    result = explore(Derived)
+    assert [told(one) for one in result.findings] == [
+        ("kept does not hold", ["one.flip()"]),
+        ("low does not hold", ["two.flip()"]),
+    ]
+
+
+def test_inner_orchestrators_and_fleet_members_have_invariants() -> None:
+    """They are told by the names that lead there: `pairs.not_both`."""
+
+    class House(Orchestrator):
+        inner: Checked
+        pairs: Fleet[str, Checked]
+
+    def make() -> House:
+        house = House(Checked(Light(), Light()), Fleet())
+        house.pairs["a"] = Checked(Light(), Light())
+        return house
+
+    result = explore(make, events=["inner.two.flip", "pairs.one.flip", "pairs.two.flip"])
+    assert [told(one) for one in result.findings] == [
+        ("inner.raises does not hold: ZeroDivisionError('division by zero')", ["inner.two.flip()"]),
+        (
+            "pairs.asserts does not hold: AssertionError('one is on')",
+            ["pairs['a'].one.flip()"],
+        ),
+        (
+            "pairs.raises does not hold: ZeroDivisionError('division by zero')",
+            ["pairs['a'].two.flip()"],
+        ),
+        ("pairs.not_both does not hold", ["pairs['a'].one.flip()", "pairs['a'].two.flip()"]),
+    ]
+
+
+def test_predicates_are_invariants_too() -> None:
+    """One, or several; told by their names."""
+
+    class Never:
+        def __call__(self, _pair: Any) -> int:
+            return 0
+
+    def fine(_pair: Any) -> None:
+        return None
+
+    assert explore(Pair, invariants=fine).ok
+    result = explore(Pair, invariants=[fine, Never()])
+    assert [(one.text, one.count) for one in result.findings] == [("Never does not hold", 4)]
+
+
+def test_what_cannot_be_asked_at_once_is_no_invariant() -> None:
+    """An `async def`, something that is no function, and what gives an awaitable."""
+
+    async def later(_pair: Any) -> bool:
+        return True
+
+    wrong: list[Any] = [later, 3, lambda: True]
+    for one in (wrong[0], wrong[1]):
+        with pytest.raises(DeclarationError):
+            invariant(one)
+    with pytest.raises(DeclarationError, match="is no predicate"):
+        explore(Pair, invariants=later)
+    with pytest.raises(DeclarationError, match="is no predicate"):
+        explore(Pair, invariants=[wrong[1]])
+    with pytest.raises(DeclarationError, match="gave an awaitable"):
+        explore(Pair, invariants=lambda pair: later(pair))
+
+    class Ready:
+        def __await__(self) -> Any:
+            yield
+
+    with pytest.raises(DeclarationError, match="gave an awaitable"):
+        explore(Pair, invariants=lambda pair: Ready())
+
+
+# Goals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "can_always",
+    [
+        {"order": "shipped"},
+        {"order": (Order.shipped,)},
+        {"order": ["shipped"], "payment": {"captured"}},
+        [{"order": frozenset({"shipped"})}],
+    ],
+)
+def test_a_goal_that_cannot_be_reached_any_more_is_found(engine: Engine, can_always: Any) -> None:
+    """The path leads to the first such state, and the count tells how many there are."""
+    result = explore(shop(engine), can_always=can_always)
+    (found,) = result.of("goal")
+    assert [str(step) for step in found.path] == ["payment.decline()"]
+    assert found.text.startswith("from here on it can never be that order in shipped")
+    assert found.count == 5
+    assert found.state == "Shop(order=pending, payment=declined)"
+
+
+def test_a_goal_may_be_one_of_several_states() -> None:
+    """`("shipped", "cancelled")`: any of them."""
+    result = explore(Shop, can_always={"order": ("shipped", "cancelled")})
+    assert result.ok
+    result = explore(Shop, events=OUTSIDE, can_always={"order": ("shipped", "cancelled")})
+    assert kinds(result) == ["stuck", "goal"]
+    assert result.of("goal")[0].text.endswith("that order in shipped or cancelled")
+
+
+def test_goals_may_be_predicates_and_several() -> None:
+    """Each is a finding of its own."""
+
+    def is_captured(shop: Any) -> bool:
+        return "captured" in active(shop.payment)
+
+    result = explore(Shop, can_always=[is_captured, {"order": "cancelled"}])
+    assert [(one.text.partition(" that ")[2], one.count) for one in result.of("goal")] == [
+        ("is_captured", 3),
+        ("order in cancelled", 1),
+    ]
+    assert [one.text for one in explore(Shop, can_always=is_captured).of("goal")] == [
+        "from here on it can never be that is_captured"
+    ]
+
+
+def test_a_goal_of_a_fleet_is_of_every_member() -> None:
+    """All members must be in one of the states."""
+
+    class Bills(Orchestrator):
+        bills: Fleet[str, Payment]
+
+    def make() -> Bills:
+        bills = Bills(Fleet())
+        bills.bills.update(a=Payment(), b=Payment())
+        return bills
+
+    assert explore(make, can_always={"bills": ("captured", "declined")}).ok
+    (found,) = explore(make, can_always={"bills": "captured"}).findings
+    assert (told(found)[1], found.count) == (["bills['a'].decline()"], 5)
+
+
+def test_a_goal_names_what_there_is() -> None:
+    """An unknown machine or state is told with the nearest; an `async def` is refused."""
+    with pytest.raises(UnknownTopicError, match=r"Did you mean 'order.shipped'"):
+        explore(Shop, can_always={"order": "shiped"})
+    with pytest.raises(UnknownTopicError):
+        explore(Shop, may_rest=[{"ordr": "shipped"}])
+
+    async def later(_shop: Any) -> bool:
+        return True
+
+    with pytest.raises(DeclarationError, match="is no predicate"):
+        explore(Shop, can_always=later)
+
+
+# Events -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("events", "steps"),
+    [
+        ("one.flip", 2),
+        (["one.flip"], 2),
+        ("one.*", 2),
+        (("one.*", "two.flip"), 8),
+        ({"*": None}, 8),
+        ("*", 8),
+        ([], 0),
+    ],
+)
+def test_events_narrow_what_is_sent(events: Any, steps: int) -> None:
+    """One topic, several, wildcards, a mapping."""
+    assert explore(Pair, events=events).steps == steps
+
+
+def test_events_give_arguments(engine: Engine) -> None:
+    """A mapping holds keyword arguments, a tuple positional ones; of several each is a step."""
+    heard: list[Any] = []
+
+    class Till(StateMachine):
+        opened = State(initial=True)
+        paid = State(final=True)
+        pay = opened.to(paid, cond="enough")
+        wait = opened.to.itself()
+
+        def enough(self, amount: int) -> bool:
+            heard.append(amount)
+            return amount > 5
+
+    class Tills(Orchestrator):
+        till: Till
+
+    def make() -> Tills:
+        return Tills(begun(engine, Till))
+
+    result = explore(make, events={"till.pay": [{"amount": 1}, (2,), {"amount": 9}]})
+    assert heard == [1, 2, 9]
+    assert (result.states, result.steps, result.ok) == (2, 3, True)
+    heard.clear()
+    assert explore(make, events={"*": None, "till.pay": (3,)}).steps == 2
+    assert explore(make, events={"till.*": None, "till.pay": {"amount": 8}}).steps == 2
+    assert heard == [3, 8]
+    told_by = explore(make, events={"till.pay": {"amount": 3}}).stuck[0]
+    assert told_by.path == ()
+
+
+def test_what_is_given_for_one_event_wins_over_wildcards() -> None:
+    """The event, then the machine's wildcard, then `*`."""
+    heard: list[str] = []
+
+    class Bell(StateMachine):
+        quiet = State(initial=True)
+        ring = quiet.to.itself(on="hear")
+        knock = quiet.to.itself(on="hear")
+
+        def hear(self, how: str) -> None:
+            heard.append(how)
+
+    class Bells(Orchestrator):
+        one: Bell
+        two: Bell
+
+    events = {"*": {"how": "any"}, "one.*": {"how": "one"}, "one.ring": {"how": "ring"}}
+    assert explore(Bells, events=events).ok
+    assert heard == ["ring", "one", "any", "any"]
+
+
+def test_signals_of_the_domain_are_published_if_they_are_named() -> None:
+    """With their keyword arguments; positional ones a signal does not have."""
+
+    class Alarmed(Pair):
+        alarm = domain_signal("it burns")
+
+        @on("alarm")
+        def react(self, loud: bool) -> None:  # noqa: FBT001
+            if loud and "off" in active(self.one):
+                self.one.flip()
+
+    assert explore(Alarmed, events=["two.flip"]).states == 2
+    result = explore(Alarmed, events={"alarm": [{"loud": False}, {"loud": True}]})
+    assert (result.states, result.steps) == (2, 4)
+    watched = explore(
+        Alarmed,
+        events={"alarm": {"loud": True}},
+        invariants=lambda one: "on" not in active(one.one),
+    )
+    assert told(watched.findings[0])[1] == ["publish alarm(loud=True)"]
+    with pytest.raises(DeclarationError, match="keyword arguments only"):
+        explore(Alarmed, events={"alarm": (True,)})
+
+
+def test_events_name_what_there_is() -> None:
+    """An unknown topic is told with the nearest, and what is no topic as that."""
+    with pytest.raises(UnknownTopicError, match=r"Did you mean 'one.flip'"):
+        explore(Pair, events="one.flop")
+    with pytest.raises(UnknownTopicError, match="a topic is a string"):
+        explore(Pair, events=3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("arguments", [3, [3], "loud"])
+def test_what_are_no_arguments_is_refused(arguments: Any) -> None:
+    """Arguments are a mapping, a tuple, or several of these."""
+    with pytest.raises(DeclarationError, match="which are no arguments"):
+        explore(Pair, events={"one.flip": arguments})
+
+
+@needs_3
+def test_events_that_a_pattern_takes_are_sent_if_they_are_named() -> None:
+    """A transition for `alarm.*` says of no event that there is one: `events` names it."""
+
+    class Guard(StateChart):
+        calm = State(initial=True)
+        alert = State(final=True)
+        calm.to(alert, event="alarm.*")
+
+    class Guards(Orchestrator):
+        guard: Guard
+
+    assert explore(Guards).steps == 0
+    assert explore(Guards, events="guard.alarm.fire").states == 2
+
+
+# Fleets, fields, orchestrators below --------------------------------------------------------------
+
+
+def test_members_of_a_fleet_come_and_go(engine: Engine) -> None:
+    """What reactions put in and take out is a part of the joint state, and put back with it."""
+
+    class Street(Orchestrator):
+        main: Light
+        lights: Fleet[str, Light]
+
+        @on_enter("main.on")
+        def open(self) -> None:
+            self.lights["a"] = engine.machine(Light)()
+
+        @on_enter("main.off")
+        def close(self) -> None:
+            del self.lights["a"]
+
+    result = explore(lambda: Street(begun(engine, Light), Fleet()))
+    assert result.ok
+    assert (result.states, result.steps) == ((4, 7) if engine.is_async else (3, 5))
+    broken = explore(
+        lambda: Street(begun(engine, Light), Fleet()),
+        invariants=lambda street: all("on" not in active(one) for one in street.lights.values()),
+    )
+    assert told(broken.findings[0])[1] == ["main.flip()", "lights['a'].flip()"]
+
+
+def test_members_are_told_apart_by_their_keys() -> None:
+    """Each has its own steps; an empty fleet has none."""
+
+    class Street(Orchestrator):
+        lights: Fleet[int, Light]
+
+    def make() -> Street:
+        street = Street(Fleet())
+        street.lights.update({1: Light(), 2: Light()})
+        return street
+
+    assert (explore(make).states, explore(make).steps) == (4, 8)
+    empty = explore(lambda: Street(Fleet()))
+    assert (empty.states, empty.steps, empty.ok) == (1, 0, True)
+
+
+def test_a_field_that_is_set_in_a_reaction(engine: Engine) -> None:
+    """It is empty again where it was."""
+
+    class Gift(Orchestrator):
+        light: Light
+        gift: Payment | None = None
+
+        @on("light.flip")
+        def give(self) -> None:
+            if self.gift is None:
+                self.gift = engine.machine(Payment)()
+
+    result = explore(lambda: Gift(begun(engine, Light)))
+    assert (result.states, result.steps, result.ok) == (7, 11, True)
+
+
+def test_orchestrators_below_are_walked_with_what_they_do(engine: Engine) -> None:
+    """Their reactions run, also those of their holder to them."""
+
+    class Together(Pair):
+        follow = on("one.flip").send("two.flip")
+
+    class House(Orchestrator):
+        pair: Together
+        door: Light
+
+        @on_enter("pair.two.on")
+        def open(self) -> Any:
+            return self.door.flip()
+
+    def make() -> House:
+        return House(Together(begun(engine, Light), begun(engine, Light)), begun(engine, Light))
+
+    result = explore(make, events="pair.one.flip")
+    assert (result.states, result.steps, result.ok) == (4, 4, True)
+    assert [str(step) for step in explore(make, invariants=is_closed).findings[0].path] == [
+        "pair.one.flip()"
+    ]
+
+
+def is_closed(house: Any) -> bool:
+    return "off" in active(house.door)
+
+
+def test_the_truth_of_a_join_is_put_back(engine: Engine) -> None:
+    """A join runs each time that it turns true from the state in which the step is tried."""
+    ran: list[int] = []
+
+    class Both(Pair):
+        @when("one.on", "two.on")
+        def both(self) -> None:
+            ran.append(1)
+
+    result = explore(pair(engine, Both))
+    assert (result.states, result.steps, len(ran)) == (4, 8, 2)
+    assert result.never == {}
+
+
+def test_the_truth_of_a_join_of_a_fleet_is_put_back() -> None:
+    """Also where members come and go."""
+    ran: list[int] = []
+
+    class Street(Orchestrator):
+        main: Light
+        lights: Fleet[str, Light]
+
+        @on_enter("main.on")
+        def open(self) -> None:
+            self.lights["a"] = Light()
+
+        @on_enter("main.off")
+        def close(self) -> None:
+            del self.lights["a"]
+
+        @when(lights=every("on"))
+        def all_on(self) -> None:
+            ran.append(1)
+
+    assert explore(lambda: Street(Light(), Fleet())).states == 3
+    assert len(ran) == 1
+
+
+# Timers -----------------------------------------------------------------------------------------
+
+
+class Parcel(StateMachine):
+    packed = State(initial=True)
+    sent = State()
+    arrived = State(final=True)
+    lost = State(final=True)
+    send_it = packed.to(sent)
+    arrive = sent.to(arrived)
+    lose = sent.to(lost)
+
+
+class Post(Orchestrator):
+    """Arrives after 5 seconds, and is lost after 10: a race, in which the order decides."""
+
+    parcel: Parcel
+
+    @on("parcel.send_it")
+    def drive(self) -> None:
+        self.post("parcel.arrive", delay=5)
+
+    @timeout("parcel.sent", seconds=10)
+    def expire(self) -> Any:
+        return self.parcel.lose()
+
+
+class MendedPost(Orchestrator):
+    """A post whose truck turns round where the parcel is lost."""
+
+    parcel: Parcel
+
+    @on("parcel.send_it")
+    def drive(self) -> None:
+        self.truck = self.post("parcel.arrive", delay=5)
+
+    @timeout("parcel.sent", seconds=10)
+    def expire(self) -> Any:
+        self.truck.cancel()
+        return self.parcel.lose()
+
+
+def test_any_pending_timer_may_come_due(engine: Engine) -> None:
+    """`time="any"` finds a race that the deadlines rule out."""
+
+    def make() -> Post:
+        return Post(begun(engine, Parcel))
+
+    result = explore(make, events="parcel.send_it")
+    assert (result.states, result.steps) == (5, 4)
+    (found,) = result.findings
+    assert (
+        told(found)
+        == (
+            'parcel.arrive failed: TransitionNotAllowed("Can\'t Arrive when in Lost.")',
+            ["parcel.send_it()", "expire comes due", "parcel.arrive comes due"],
+        )
+        or engine.is_async
+    )
+    assert found.kind == "failure"
+    assert isinstance(found.exception, TransitionNotAllowed)
+
+
+def test_timers_come_due_in_order(engine: Engine) -> None:
+    """`time="order"` lets the next one come due by its deadline."""
+
+    def make() -> Post:
+        return Post(begun(engine, Parcel))
+
+    result = explore(make, events="parcel.send_it", time="order")
+    assert (result.states, result.steps, result.ok) == (3, 2, True)
+    assert result.never["timeouts"] == ("expire, on timeout:parcel.sent",)
+
+
+def test_of_several_timers_at_one_time_each_may_come_due() -> None:
+    """Also with `time="order"`, which knows no order among them."""
+
+    class Both(Pair):
+        switch: Light
+
+        @on_enter("switch.on")
+        def later(self) -> None:
+            self.post("one.flip", delay=5)
+            self.post("two.flip", delay=5)
+            self.post("switch.flip", delay=6)
+
+    result = explore(
+        lambda: Both(Light(), Light(), Light()),
+        events="switch.flip",
+        time="order",
+        invariants=lambda both: "on" not in active(both.two) or "on" in active(both.one),
+        limit=8,
+    )
+    assert told(result.findings[0])[1] == ["switch.flip()", "two.flip comes due"]
+
+
+def test_a_timeout_that_repeats_comes_due_again(engine: Engine) -> None:
+    """What is left of its time is the same each time, so it leads back."""
+
+    class Blinking(Pair):
+        @timeout("one.on", seconds=3, repeat=True)
+        def blink(self) -> Any:
+            return self.two.flip()
+
+    for time in ("any", "order"):
+        when_due: Any = time
+        result = explore(pair(engine, Blinking), events="one.flip", time=when_due)
+        assert (result.states, result.steps, result.ok) == (4, 6, True)
+
+
+def test_with_order_what_is_left_of_times_makes_joint_states() -> None:
+    """With any it is which are pending."""
+
+    class Waiting(Pair):
+        @timeout("one.off", seconds=10)
+        def late(self) -> None:
+            """Do nothing."""
+
+        @timeout("two.off", seconds=4, repeat=True)
+        def beat(self) -> None:
+            """Do nothing."""
+
+    assert explore(Waiting, events=[], may_rest=lambda _one: True).states == 2
+    result = explore(Waiting, events=[], may_rest=lambda _one: True, time="order")
+    assert (result.states, result.steps, result.ok) == (5, 5, True)
+
+
+def test_what_was_posted_keeps_its_arguments_and_its_machine() -> None:
+    """A delayed post is put back with its own arguments, to a topic or to a bound event."""
+    heard: list[Any] = []
+
+    class Bell(StateMachine):
+        quiet = State(initial=True)
+        loud = State(final=True)
+        ring = quiet.to(loud)
+        knock = quiet.to.itself()
+
+        def on_ring(self, times: list[int], who: Any) -> None:
+            heard.append((list(times), who))
+            times.append(0)
+
+    class Bells(Orchestrator):
+        bell: Bell
+        light: Light
+
+        @on("bell.knock")
+        def later(self) -> None:
+            self.post(self.bell.ring, [3], who=self.light, delay=5)
+
+    made: list[Bells] = []
+
+    def make() -> Bells:
+        made.append(Bells(Bell(), Light()))
+        return made[-1]
+
+    result = explore(make, events=["bell.knock", "light.flip"], limit=6)
+    assert kinds(result) == []
+    assert len(heard) > 2
+    assert all(times == [3] and who is made[0].light for times, who in heard)
+
+
+def test_a_delay_that_is_kept_is_cancelled_in_the_branch_that_cancels_it(engine: Engine) -> None:
+    """It is put back with what points to it, and is another one in another branch."""
+
+    def make() -> MendedPost:
+        return MendedPost(begun(engine, Parcel))
+
+    result = explore(make)
+    assert kinds(result) == ["failure"]
+    assert explore(make, events="parcel.send_it").ok
+    assert explore(make, events="parcel.send_it").states == 4
+
+
+def test_timers_of_fleets_and_of_orchestrators_below_are_told_with_their_place() -> None:
+    """By the path of the orchestrator, and the keys of the machine."""
+
+    class Street(Orchestrator):
+        lights: Fleet[str, Light]
+
+        @timeout("lights.on", seconds=5)
+        def save(self, key: str) -> None:
+            if key == "b":
+                raise ValueError(key)
+            self.lights[key].flip()
+
+    class Village(Orchestrator):
+        street: Street
+        streets: Fleet[int, Street]
+
+    def make() -> Village:
+        town = Village(Street(Fleet()), Fleet())
+        town.street.lights["a"] = Light()
+        town.streets[1] = Street(Fleet())
+        town.streets[1].lights["b"] = Light()
+        return town
+
+    result = explore(make)
+    assert [told(one) for one in result.findings] == [
+        (
+            "streets[1].save failed: ValueError('b')",
+            ["streets[1].lights['b'].flip()", "streets[1].save['b'] comes due"],
+        ),
+    ]
+    assert result.states == 6
+    assert explore(make, events="street.lights.flip").states == 2
+
+
+# Data -------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Row:
+    """A model that is an attrs class."""
+
+    state: Any = None
+    seen: list[int] = attrs.field(factory=list[int])
+
+
+class PlainRow:
+    """A model that is none."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.seen: list[int] = []
+
+
+class Fork(StateMachine):
+    """Goes left or right, and on from there unless it has been in both."""
+
+    start = State(initial=True)
+    left = State()
+    right = State()
+    end = State(final=True)
+    go_left = start.to(left, on="note")
+    go_right = start.to(right, on="note")
+    go_on = left.to(end, cond="was_in_one") | right.to(end, cond="was_in_one")
+
+    def note(self, orc: Any) -> None:
+        seen_by(self, orc).append(1)
+
+    def was_in_one(self, orc: Any) -> bool:
+        return len(seen_by(self, orc)) == 1
+
+
+def seen_by(fork: Any, orc: Any) -> list[int]:
+    """Return the list that a test has put into the model, the machine or the orchestrator."""
+    places: list[Any] = [fork.model, fork, orc]
+    return next(one.seen for one in places if hasattr(one, "seen"))
+
+
+class Forks(Orchestrator):
+    fork: Fork
+
+
+class NotingForks(Orchestrator):
+    fork: Fork
+    seen: list[int] = attrs.field(factory=list[int])
+
+
+@pytest.mark.parametrize("place", ["field", "attribute", "machine", "attrs model", "plain model"])
+def test_data_is_put_back_for_each_step(place: str) -> None:
+    """What fields, attributes and models hold is that of the way there."""
+
+    def make() -> Any:
+        models: dict[str, Any] = {"attrs model": Row(), "plain model": PlainRow()}
+        fork: Any = Fork(models.get(place))
+        if place == "machine":
+            fork.seen = []
+        forks: Any = NotingForks(fork) if place == "field" else Forks(fork)
+        if place == "attribute":
+            forks.seen = []
+        return forks
+
+    result = explore(make)
+    assert (result.states, result.steps, result.ok) == (4, 4, True)
+    assert result.never == {}
+
+
+def test_attributes_that_come_later_are_taken_away_again() -> None:
+    """Also where there was no data at all at the beginning."""
+
+    class Marking(Pair):
+        @on("one.flip")
+        def mark(self) -> None:
+            assert not hasattr(self, "marked") or "on" not in active(self.one)
+            self.marked = True
+
+        @on("two.flip")
+        def unmark(self) -> None:
+            if hasattr(self, "marked"):
+                del self.marked
+
+    result = explore(Marking, invariants=lambda one: not hasattr(one, "marked"))
+    assert [told(one) for one in result.findings] == [("<lambda> does not hold", ["one.flip()"])]
+    assert result.states == 4
+
+
+def test_what_only_closures_hold_is_not_put_back() -> None:
+    """The docstring says so: a counter there counts all steps of the walk."""
+    counted: list[int] = []
+
+    class Counting(Pair):
+        @on("*")
+        def count(self) -> None:
+            counted.append(1)
+
+    assert explore(Counting).steps == len(counted) == 8
+
+
+class Gateway:
+    """A fake that cannot be copied."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __deepcopy__(self, _memo: Any) -> Any:
+        raise TypeError
+
+
+def test_what_cannot_be_copied_stays_what_it_is() -> None:
+    """A fake is shared by all joint states."""
+
+    class Calling(Pair):
+        gateway: Gateway = attrs.field(factory=Gateway)
+        lock: Any = attrs.field(factory=threading.Lock)
+
+        @on("*")
+        def call(self) -> None:
+            self.gateway.calls += 1
+            with self.lock:
+                assert seen in ([], [self.gateway])
+
+    seen: list[Gateway] = []
+
+    def make() -> Calling:
+        made = Calling(Light(), Light())
+        seen.append(made.gateway)
+        return made
+
+    result = explore(make)
+    assert (result.states, result.ok, seen[0].calls) == (4, True, 8)
+
+
+def test_a_key_makes_joint_states_of_data(engine: Engine) -> None:
+    """Without one the data of a joint state is that of the first way there."""
+
+    class Counting(Pair):
+        count: int = 0
+
+        @on("one.flip")
+        def more(self) -> None:
+            self.count = (self.count + 1) % 3
+
+    make = pair(engine, Counting)
+    assert explore(make, events="one.flip").states == 2
+    result = explore(make, events="one.flip", key=lambda shop: shop.count)
+    assert (result.states, result.steps, result.ok) == (6, 6, True)
+    with pytest.raises(TypeError, match="unhashable"):
+        explore(make, key=lambda _shop: [])  # type: ignore[arg-type, return-value]
+    assert explore(pair(engine), key=lambda _shop: 1).states == 4
+
+
+# Statecharts ------------------------------------------------------------------------------------
+
+
+@needs_3
+def test_what_history_states_remember_makes_joint_states(engine: Engine) -> None:
+    """And is put back: each way out leads back to where it was left."""
+
+    class Player(StateChart):
+        class playing(State.Compound):  # noqa: N801
+            slow = State(initial=True)
+            fast = State()
+            change = slow.to(fast) | fast.to(slow)
+            last = HistoryState()
+
+        idle = State()
+        stop = playing.to(idle)
+        play = idle.to(playing.last)
+
+    class Room(Orchestrator):
+        player: Player
+
+    result = explore(lambda: Room(begun(engine, Player)))
+    assert result.ok
+    assert (result.states, result.steps) == (8, 14)  # also what it remembers while it plays
+
+
+@needs_3
+def test_parallel_states_are_joint_states_too(engine: Engine) -> None:
+    """All that is active makes one."""
+
+    class Lamps(StateChart):
+        class both(State.Parallel):  # noqa: N801
+            class left(State.Compound):  # noqa: N801
+                dark = State(initial=True)
+                bright = State()
+                flip_left = dark.to(bright) | bright.to(dark)
+
+            class right(State.Compound):  # noqa: N801
+                black = State(initial=True)
+                white = State()
+                flip_right = black.to(white) | white.to(black)
+
+    class Room(Orchestrator):
+        lamps: Lamps
+
+    result = explore(lambda: Room(begun(engine, Lamps)), can_always={"lamps": "white"})
+    assert (result.states, result.steps, result.ok) == (4, 8, True)
+
+
+# Sync and async ---------------------------------------------------------------------------------
+
+
+def test_in_a_running_event_loop_only_what_is_sync_is_walked(engine: Engine) -> None:
+    """Something async is refused with the fix: a thread."""
+    make: Any = lambda: Pair(engine.machine(Light)(), engine.machine(Light)())  # noqa: E731
+
+    async def in_a_loop() -> Exploration:
+        return explore(make)
+
+    def in_a_thread() -> Exploration:
+        try:
+            return explore(make)
+        finally:
+            close_the_hosts_loop()
+
+    if not engine.is_async:
+        assert asyncio.run(in_a_loop()).states == 4
+        return
+    with pytest.raises(DeclarationError, match=r"await asyncio.to_thread\(explore, ...\)"):
+        asyncio.run(in_a_loop())
+
+    async def beside_a_loop() -> Exploration:
+        return await asyncio.to_thread(in_a_thread)
+
+    assert asyncio.run(beside_a_loop()).complete
+
+
+# Failures ---------------------------------------------------------------------------------------
+
+
+def test_reactions_that_fail_are_found_and_the_walk_goes_on(engine: Engine) -> None:
+    """The state in which the cascade came to rest counts; each kind of failure is found once."""
+
+    class Failing(Pair):
+        @on_enter("one.on")
+        def break_it(self) -> None:
+            raise ValueError("it broke")
+
+    result = explore(pair(engine, Failing))
+    (found,) = result.findings
+    assert told(found) == ("break_it failed: ValueError('it broke')", ["one.flip()"])
+    assert (found.kind, found.count, result.states) == ("failure", 2, 4)
+    assert isinstance(found.exception, ValueError)
+    assert str(found) == (
+        "failure: break_it failed: ValueError('it broke') (and 1 more like it)\n"
+        "  in Failing(one=on, two=off)\n"
+        "    1. one.flip()"
+    )
+
+
+def test_events_that_raise_are_found_and_the_walk_goes_on(engine: Engine) -> None:
+    """Where the machine stands then counts: a callback after the transition has moved it."""
+
+    class Loud(StateMachine):
+        calm = State(initial=True)
+        angry = State()
+        shout = calm.to(angry)
+        rest = angry.to(calm)
+
+        def after_shout(self) -> None:
+            raise ValueError("too loud")
+
+        def on_rest(self) -> None:
+            raise KeyError("no rest")
+
+    class Room(Orchestrator):
+        loud: Loud
+
+    result = explore(lambda: Room(begun(engine, Loud)))
+    assert [told(one) for one in result.of("raised")] == [
+        ("loud.shout() raised ValueError('too loud')", ["loud.shout()"]),
+        ("loud.rest() raised KeyError('no rest')", ["loud.shout()", "loud.rest()"]),
+    ]
+    assert result.states == 2
+
+
+def test_a_step_that_is_refused_is_no_finding(engine: Engine) -> None:
+    """A guard that says no leads nowhere."""
+    result = explore(shop(engine), may_rest=lambda _shop: True)
+    assert result.ok
+    assert result.steps == 15
+
+
+@pytest.mark.parametrize("name", ["process", "fold"])
+def test_a_refused_call_in_a_callback_is_raised(engine: Engine, name: str) -> None:
+    """It is no refusal of the step, also where the other machine calls its event the same."""
+
+    class Box(StateMachine):
+        flat = State(initial=True)
+        folded = State()
+        full = State(final=True)
+        lift = flat.to(folded)
+        process = folded.to(full)
+        fold = folded.to(full)
+
+    class Packed(StateMachine):
+        pending = State(initial=True)
+        done = State(final=True)
+        process = pending.to(done)
+
+        def before_process(self, orc: Any) -> Any:
+            return getattr(orc.box, name)()
+
+    class Packing(Orchestrator):
+        order: Packed
+        box: Box
+
+    make: Any = lambda: Packing(begun(engine, Packed), begun(engine, Box))  # noqa: E731
+    result = explore(make, events=["order.process", "box.lift"])
+    (found,) = result.findings
+    assert [str(step) for step in found.path] == ["order.process()"]
+    assert found.kind == "raised"
+    assert isinstance(found.exception, TransitionNotAllowed)
+
+
+def test_validators_that_raise_are_found(engine: Engine) -> None:
+    """They raise something of their own, which is no refusal."""
+
+    class Vote(StateMachine):
+        opened = State(initial=True)
+        closed = State(final=True)
+        close = opened.to(closed, validators="is_allowed")
+
+        def is_allowed(self) -> None:
+            raise PermissionError("not you")
+
+    class Votes(Orchestrator):
+        vote: Vote
+
+    result = explore(lambda: Votes(begun(engine, Vote)))
+    assert [told(one) for one in result.findings] == [
+        ("vote.close() raised PermissionError('not you')", ["vote.close()"]),
+        ("nothing more can happen, and not every machine is final", []),
+    ]
+
+
+class Endless(Orchestrator):
+    """Two lights that set each other off for ever."""
+
+    one: Light
+    two: Light
+    three: Light
+
+    there = on("one.flip").send("two.flip")
+    back = on("two.flip").send("one.flip")
+
+
+class MendedEndless(Orchestrator):
+    one: Light
+    two: Light
+    three: Light
+
+    there = on("one.flip").send("two.flip")
+
+
+def test_cascades_without_end_are_found_with_their_loop(engine: Engine) -> None:
+    """Their state does not count, and the walk goes on; a loop is found once."""
+    make: Any = lambda: Endless(*(begun(engine, Light) for _ in range(3)))  # noqa: E731
+    result = explore(make)
+    (found,) = result.findings
+    assert told(found) == (
+        "a cascade does not end: one.flip → Endless.there → two.flip → Endless.back → one.flip",
+        ["one.flip()"],
+    )
+    assert (found.kind, found.count, result.states, result.steps) == ("runaway", 4, 2, 6)
+
+
+def test_failures_that_are_nobodys_are_found() -> None:
+    """An observer that fails, and the reactions of another orchestrator."""
+
+    class Other(Orchestrator):
+        light: Light
+
+        @on("light.flip")
+        def fail(self) -> None:
+            raise ValueError("elsewhere")
+
+    class Calling(Pair):
+        @on("one.flip")
+        def call(self) -> None:
+            Other(Light()).light.flip()
+
+    def make() -> Pair:
+        made = Pair(Light(), Light())
+        made.bus.signal("one.flip").connect(lambda _one, record: 1 / 0, weak=False)
+        return made
+
+    (found,) = explore(make, events="one.flip").findings
+    assert found.kind == "failure"
+    assert isinstance(found.exception, ZeroDivisionError)
+    found = explore(Calling, events="one.flip").findings[0]
+    assert (found.kind, [str(step) for step in found.path]) == ("failure", ["one.flip()"])
+
+
+def test_ignored_events_are_counted() -> None:
+    """On a machine that allows events without a transition, nothing happens, and that is told."""
+
+    class Deaf(StateMachine):
+        calm = State(initial=True)
+        awake = State(final=True)
+        wake = calm.to(awake, cond="is_loud")
+
+        def is_loud(self) -> bool:
+            return False
+
+    Deaf.allow_event_without_transition = True  # as 3.x has it
+
+    class Room(Orchestrator):
+        deaf: Deaf
+
+    result = explore(lambda: Room(Deaf(allow_event_without_transition=True)))
+    assert result.ignored == {"deaf.wake": 1}
+    assert kinds(result) == ["stuck"]
+    assert str(result).endswith("ignored events:\n  deaf.wake, 1 time")
+
+
+@needs_3
+def test_a_statechart_ignores_events() -> None:
+    """It allows them by itself."""
+
+    class Deaf(StateChart):
+        calm = State(initial=True)
+        awake = State(final=True)
+        wake = calm.to(awake, cond="is_loud")
+
+        def is_loud(self) -> bool:
+            return False
+
+    class Room(Orchestrator):
+        deaf: Fleet[str, Deaf]
+
+    def make() -> Room:
+        room = Room(Fleet())
+        room.deaf.update(a=Deaf(), b=Deaf())
+        return room
+
+    assert explore(make).ignored == {"deaf['a'].wake": 1, "deaf['b'].wake": 1}
+
+
+# Limit and progress -----------------------------------------------------------------------------
+
+
+def test_no_more_joint_states_are_looked_at_than_the_limit() -> None:
+    """What leads beyond it may lead anywhere: no goal is said to be lost there."""
+    goal = {"one": "on", "two": "on"}
+    result = explore(Pair, limit=2, can_always=goal)
+    assert (result.states, result.complete, result.ok, result.findings) == (2, False, False, ())
+    assert str(result).startswith(
+        "Pair: 2 joint states, 4 steps; NOT all there are: the limit was reached\nnothing found"
+    )
+    assert explore(Pair, limit=4, can_always=goal).ok
+
+
+def test_progress_is_told_now_and_then_and_at_the_end() -> None:
+    """With the states that wait to be looked at; at the end there are none."""
+
+    class Many(Orchestrator):
+        a: Light
+        b: Light
+        c: Light
+        d: Light
+        e: Light
+        f: Light
+        g: Light
+
+    seen: list[Progress] = []
+    result = explore(Many, progress=seen.append)
+    assert (result.states, result.steps) == (128, 896)
+    assert [one.steps for one in seen] == [500, 896]
+    assert seen[0].waiting > 0
+    assert seen[-1] == Progress(states=128, steps=896, waiting=0)
+
+
+# The report -------------------------------------------------------------------------------------
+
+
+def test_two_explorations_give_the_same_report(engine: Engine) -> None:
+    """Whatever was walked before."""
+    make = shop(engine)
+    options: Any = {"events": OUTSIDE, "can_always": {"order": "shipped"}}
+    first, second = explore(make, **options), explore(make, **options)
+    assert str(first) == str(second)
+    assert first.findings == second.findings
+    assert f"{first:json}" == f"{second:json}"
+    assert f"{first:mermaid}" == f"{second:mermaid}"
+
+
+def test_it_prints_as_a_report() -> None:
+    """How much there is, what was found with its path, and what never happened."""
+    result = explore(Shop, events=OUTSIDE, can_always={"order": "shipped"})
+    assert str(result) == f"{result}" == f"{result:text}"
+    assert str(result) == (
+        "Shop: 7 joint states, 10 steps; all there are\n"
+        "2 findings\n"
+        "\n"
+        "stuck: nothing more can happen, and not every machine is final\n"
+        "  in Shop(order=processing, payment=declined)\n"
+        "    1. order.process()\n"
+        "    2. payment.decline()\n"
+        "\n"
+        "goal: from here on it can never be that order in shipped (and 1 more like it)\n"
+        "  in Shop(order=pending, payment=declined)\n"
+        "    1. payment.decline()\n"
+        "\n"
+        "never happened, states:\n"
+        "  order.cancelled\n"
+        "never happened, transitions:\n"
+        "  order.cancel: processing → cancelled"
+    )
+    assert result.never == {
+        "states": ("order.cancelled",),
+        "transitions": ("order.cancel: processing → cancelled",),
+    }
+
+
+def test_of_many_findings_the_first_ones_are_printed() -> None:
+    """And how many there are more; so of what never happened."""
+
+    class Many(Orchestrator):
+        a: Payment
+        b: Payment
+        c: Light
+        d: Light
+        e: Light
+        f: Light
+        g: Light
+
+    result = explore(Many, events="a.*", invariants=[lambda _shop: False] * 12)
+    assert len(result.of("invariant")) == 1
+
+    def naming(number: int) -> Any:
+        def never(_shop: Any) -> bool:
+            return False
+
+        never.__name__ = f"never_{number}"
+        return never
+
+    result = explore(Many, events="a.*", invariants=[naming(number) for number in range(12)])
+    assert len(result.of("invariant")) == 12
+    assert "never_9 does not hold" in str(result)
+    assert "never_10 does not hold" not in str(result)
+    assert "invariant: ... and 2 more" in str(result)
+    assert "  c.flip: off → on\n" in str(result)
+    assert "  f.flip: on → off\n" in str(result)
+    assert "  g.flip: off → on" not in str(result)
+    assert str(result).endswith("  ... and 2 more")
+
+
+def test_it_is_json_and_mermaid_as_well() -> None:
+    """Its facts, and a sequence diagram of each finding."""
+    result = explore(Shop, events=OUTSIDE)
+    facts = json.loads(f"{result:json}")
+    assert facts == {
+        "orchestrator": "Shop",
+        "states": 7,
+        "steps": 10,
+        "complete": True,
+        "ok": False,
+        "findings": [
+            {
+                "kind": "stuck",
+                "text": "nothing more can happen, and not every machine is final",
+                "state": "Shop(order=processing, payment=declined)",
+                "path": ["order.process()", "payment.decline()"],
+                "count": 1,
+            }
+        ],
+        "never": {
+            "states": ["order.cancelled"],
+            "transitions": ["order.cancel: processing → cancelled"],
+        },
+        "ignored": {},
+    }
+    drawn = f"{result:mermaid}".splitlines()
+    assert drawn[:2] == [
+        "%% stuck: nothing more can happen, and not every machine is final",
+        "sequenceDiagram",
+    ]
+    with pytest.raises(ValueError, match="no format 'pdf': there are text, json and mermaid"):
+        format(result, "pdf")
+
+
+def test_a_finding_has_the_trace_of_its_path(engine: Engine) -> None:
+    """Recorded anew, so that it can be told as a tree or drawn."""
+    result = explore(lambda: Post(begun(engine, Parcel)), events="parcel.send_it")
+    (found,) = result.findings
+    tree = f"{found:tree}"
+    assert "parcel.send_it()" in tree
+    assert "parcel: sent → lost" in tree
+    assert "parcel.arrive FAILED" in tree
+    assert f"{found:mermaid}".startswith("sequenceDiagram")
+    assert f"{found}" == str(found)
+    assert repr(found.path) == "(parcel.send_it(), expire comes due, parcel.arrive comes due)"
+
+
+def test_nothing_of_a_walk_stays_alive() -> None:
+    """When its result is dropped, the orchestrator, its machines and its data are gone."""
+    alive: list[Any] = []
+
+    class Marked(Pair):
+        data: Gateway = attrs.field(factory=Gateway)
+
+        @timeout("one.on", seconds=3)
+        def late(self) -> None:
+            raise ValueError
+
+    def make() -> Marked:
+        made = Marked(Light(), Light())
+        alive.extend(map(weakref.ref, (made, made.one, made.two, made.data)))
+        return made
+
+    result = explore(make, invariants=lambda _one: False)
+    assert len(result.findings) == 2
+    assert str(result.findings[1].trace)
+    del result
+    gc.collect()
+    assert [one() for one in alive] == [None] * len(alive)
+    assert len(alive) == 8
+
+
+# As a test --------------------------------------------------------------------------------------
+
+
+class Breaking(Orchestrator):
+    """Has a finding of every kind but stuck and runaway."""
+
+    one: Light
+    two: Light
+
+    @invariant
+    def not_both(self) -> bool:
+        return not {"on"} == active(self.one) == active(self.two)
+
+    @invariant
+    def two_is_off(self) -> None:
+        assert "on" not in active(self.two)
+
+    @on_enter("one.on")
+    def fail(self) -> None:
+        raise ValueError('it "broke" \\ down')
+
+
+class MendedBreaking(Orchestrator):
+    one: Light
+    two: Light
+
+    @invariant
+    def not_both(self) -> bool:
+        return True
+
+    @invariant
+    def two_is_off(self) -> None:
+        """Hold."""
+
+
+class Vault(StateMachine):
+    closed = State(initial=True)
+    opened = State(final=True)
+    open = closed.to(opened)
+
+    def after_open(self, code: int = 0) -> None:
+        if code == 0:
+            raise PermissionError
+
+
+class Bank(Orchestrator):
+    vault: Vault
+
+
+class MendedVault(Vault):
+    def after_open(self, code: int = 0) -> None:
+        """Take any code."""
+
+
+class MendedBank(Orchestrator):
+    vault: Vault = attrs.field(converter=lambda _vault: MendedVault())
+
+
+def is_dark(pair: Any) -> bool:
+    return "on" not in active(pair.one)
+
+
+class Circle(Orchestrator):
+    one: Light
+    two: Light
+    there = on("one.flip").send("two.flip")
+    back = on("two.flip").send("one.flip")
+
+
+class MendedCircle(Orchestrator):
+    one: Light
+    two: Light
+    there = on("one.flip").send("two.flip")
+
+
+class Town(Orchestrator):
+    """A post in a fleet, where parcels are lost though their truck is under way."""
+
+    posts: Fleet[str, Post] = attrs.field(factory=lambda: Fleet({"a b": Post(Parcel())}))
+    alarm = domain_signal("it burns")
+
+    @on("alarm")
+    def run(self, loud: bool) -> None:  # noqa: FBT001 - the signal's argument
+        if loud:
+            raise ValueError
+
+
+class MendedTown(Town):
+    @on("alarm")
+    def run(self, loud: bool) -> None:  # noqa: FBT001
+        """Walk."""
+
+
+ENDS = ("shipped", "cancelled")
+
+
+def run_source(source: str) -> None:
+    """Run the test that a source defines."""
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - the source is what is tested
+    (test,) = (value for name, value in names.items() if name.startswith("test_"))
+    test()
+
+
+@pytest.mark.parametrize(
+    ("name", "mended", "kinds", "options"),
+    [
+        ("Shop", MendedShop, {"stuck"}, {"events": OUTSIDE}),
+        ("Shop", MendedShop, {"goal"}, {"events": OUTSIDE, "can_always": {"order": ENDS}}),
+        ("Breaking", MendedBreaking, {"invariant", "failure"}, {}),
+        ("Bank", MendedBank, {"raised"}, {"events": {"vault.open": [{"code": 0}]}}),
+        ("Circle", MendedCircle, {"runaway"}, {}),
+        ("Town", MendedTown, {"failure"}, {"events": {"alarm": {"loud": True}}}),
+    ],
+)
+def test_a_finding_is_a_test(
+    monkeypatch: pytest.MonkeyPatch, name: str, mended: Any, kinds: set[str], options: Any
+) -> None:
+    """Its source runs, fails as long as the way leads there, and passes when it is mended."""
+    result = explore(globals()[name], **options)
+    sources = [found.as_test() for found in result.findings if found.kind in kinds]
+    assert {found.kind for found in result.findings} >= kinds
+    for source in sources:
+        with pytest.raises((AssertionError, ReactionErrors, PermissionError, RunawayCascadeError)):
+            run_source(source)
+    monkeypatch.setattr(sys.modules[__name__], name, mended)
+    for source in sources:
+        run_source(source)
+
+
+def test_a_timer_in_a_fleet_comes_due_in_the_test() -> None:
+    """The orchestrator in the fleet is named by its key."""
+    result = explore(Town, events="posts.parcel.send_it")
+    (source,) = [found.as_test() for found in result.findings]
+    assert "    elapse(shop.posts['a b'], 'expire')\n" in source
+    with pytest.raises(ReactionErrors):
+        run_source(source)
+
+
+def never(_pair: Any) -> bool:
+    return False
+
+
+def is_cancelled(shop: Any) -> bool:
+    return "cancelled" in active(shop.order)
+
+
+def test_a_predicate_of_a_module_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goals and invariants that are functions, and where it is fine to rest."""
+    result = explore(Pair, can_always=never, events=["two.flip"])
+    (source,) = [found.as_test() for found in result.findings]
+    assert "import Light, Pair, never\n" in source
+    with pytest.raises(AssertionError):
+        run_source(source)
+    broken = explore(Pair, invariants=is_dark, events=["one.flip"])
+    (source,) = [found.as_test() for found in broken.findings]
+    assert source.endswith("assert is_dark(shop)\n")
+    stuck = explore(Shop, events=OUTSIDE, may_rest=[is_cancelled])
+    (source,) = [found.as_test() for found in stuck.findings]
+    assert "may_rest=[is_cancelled]" in source
+    with pytest.raises(AssertionError):
+        run_source(source)
+    monkeypatch.setattr(sys.modules[__name__], "Shop", MendedShop)
+    run_source(source)
+
+
+def test_what_cannot_be_imported_is_no_test() -> None:
+    """A lambda and a local class are refused, with the fix."""
+
+    class Local(Pair):
+        @invariant
+        def holds(self) -> bool:
+            return False
+
+    for found in (
+        explore(Local).findings[0],
+        explore(Pair, invariants=lambda _pair: False).findings[0],
+        explore(lambda: Shop(Order(), Payment()), events=OUTSIDE).findings[0],
+    ):
+        with pytest.raises(DeclarationError, match="cannot be imported by a test"):
+            found.as_test()
+
+
+def test_a_program_is_imported_by_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program defines belongs to the module that its file is."""
+    (found,) = explore(Shop, events=OUTSIDE).findings
+    monkeypatch.setattr(Shop, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "folder/program.py", raising=False)
+    assert "from program import Shop\n" in found.as_test()
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "", raising=False)
+    with pytest.raises(DeclarationError, match="cannot be imported by a test"):
+        found.as_test()
+
+
+def test_an_event_that_is_no_name_is_sent() -> None:
+    """An event whose name is none of Python's is sent by `send`, with its arguments."""
+    step = Step("event", ("one",), "go.on", (1,), {"b": 2}, told_path="one")
+    (found,) = explore(Shop, events=OUTSIDE).findings
+    replay: Any = found.replay
+    other = attrs.evolve(found, path=(step,), replay=attrs.evolve(replay, failing=(False,)))
+    assert "    shop.one.send('go.on', 1, b=2)\n" in other.as_test()
+    plain = attrs.evolve(other, path=(attrs.evolve(step, args=(), kwargs={}),))
+    assert "    shop.one.send('go.on')\n" in plain.as_test()
