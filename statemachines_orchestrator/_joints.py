@@ -128,14 +128,14 @@ class Joints:
         self.owner = owner
         self.key = key
         self.is_ordered = time == "order"
-        self.structure = Structure(Whole(owner))
+        self.structures: dict[Hashable, list[ref[Structure]]] = {}
+        """Those that were met, by the paths of what is there."""
+        self.structure = self._structure()
         self.may_change = any(
             field.fleet or field.optional
             for one in self.structure.owners
             for field in one.__declaration__.fields.values()
         )
-        self.structures: dict[Hashable, list[ref[Structure]]] = {}
-        """Those that were met, by the paths of what is there."""
         self.numbers: dict[Local, int] = {}
         self.unordered: dict[Hashable, int] = {}
         """The same, whatever the order of the states."""
@@ -233,8 +233,6 @@ class Joints:
         if extra is not None:
             if not extra.structure.is_current():
                 extra.structure.arrange()
-                self.standing = ()
-            elif extra.structure is not self.structure:
                 self.standing = ()
             self.structure = extra.structure
         if not (self.is_bare and extra is None):

@@ -99,8 +99,9 @@ class Alphabet:
         """Return the arguments with which an event is sent: each a mapping, or a tuple."""
         if given is None:
             return PLAIN
+        many: Any = given
         is_one = isinstance(given, (Mapping, tuple)) or not isinstance(given, Iterable)
-        several: Any = [given] if is_one else list(given)
+        several: list[Any] = [many] if is_one else list(many)
         found: list[Variant] = []
         for one in several:
             arguments: Any = one

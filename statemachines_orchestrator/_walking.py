@@ -174,11 +174,6 @@ class Walk:
 
     # Where it stands ----------------------------------------------------------------------
 
-    def machines(self) -> Iterator[tuple[Path, Any]]:
-        """Yield the machines there are now, with their paths."""
-        structure = self.joints.structure
-        return zip(structure.paths, structure.machines, strict=True)
-
     def has_ended(self) -> bool:
         """Whether every machine is final."""
         return all(has_ended(machine) for machine in self.joints.structure.machines)

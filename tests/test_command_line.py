@@ -26,7 +26,7 @@ PROGRAM = "python -m statemachines_orchestrator"
 SHOP = """\
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, on, timeout
+from statemachines_orchestrator import Orchestrator, on, on_enter, timeout
 
 
 class Light(StateMachine):
@@ -49,6 +49,28 @@ class Pair(Orchestrator):
 
 class Holder:
     pair = Pair(Light(), Light())
+
+
+class Door(StateMachine):
+    shut = State(initial=True)
+    gone = State(final=True)
+    leave = shut.to(gone)
+
+
+class Dark(Orchestrator):
+    door: Door
+
+    @on_enter("door.shut")
+    def never(self):
+        pass
+
+
+def make():
+    return Pair(Light(), Light())
+
+
+def is_dark(pair):
+    return pair.one.current_state_value == "off"
 """
 
 
@@ -138,7 +160,7 @@ def test_trace_tells_what_happened(
     [
         (("draw", "lamps"), "'lamps' is no MODULE:NAME. Write it as package.module:Class"),
         (("draw", ":Pair"), "':Pair' is no MODULE:NAME. Write it as package.module:Class"),
-        (("draw", "lamps:Pear"), "lamps has no 'Pear'. It has Pair"),
+        (("draw", "lamps:Pear"), "lamps has no 'Pear'. It has Dark, Pair"),
         (("draw", "empty:Pear"), "empty has no 'Pear'. It has no orchestrator"),
         (
             ("wiring", "broken:Pair"),
@@ -239,3 +261,51 @@ def test_who_has_read_enough_is_told_nothing(
     monkeypatch.setattr(sys, "stdout", Closed())
     status, _out, err = run("draw", "lamps:Pair")
     assert (status, err) == (1, "")
+
+
+def test_lint_tells_what_can_never_work(run: Callable[..., tuple[int, str, str]]) -> None:
+    """One line a finding, and status 1; nothing found is status 0."""
+    assert run("lint", "lamps:Pair") == (0, "nothing found\n", "")
+    status, out, err = run("lint", "lamps:Dark")
+    assert (status, err) == (1, "")
+    assert out.startswith("lamps.Dark.never (lamps.py, line ")
+    assert out.count("\n") == 1
+
+
+def test_explore_reports(run: Callable[..., tuple[int, str, str]]) -> None:
+    """Of a class, of what makes one, of an instance; status 1 if something was found."""
+    plain = ("--event", "one.flip")
+    assert run("explore", "lamps:Pair", *plain, "--may-rest", "one=off")[0] == 0
+    assert run("explore", "lamps:make", *plain)[1].startswith("Pair: 2 joint states")
+    assert run("explore", "lamps:Holder.pair", *plain)[1].startswith("Pair: 2 joint states")
+    broken = ("explore", "lamps:Pair", "--invariant", "lamps:is_dark", "--time", "order")
+    status, out, err = run(*broken)
+    assert (status, err) == (1, "")
+    assert "invariant: is_dark does not hold" in out
+    assert run(*broken, "--format", "mermaid")[1].startswith("%% invariant: is_dark")
+    assert '"kind": "invariant"' in run(*broken, "--format", "json")[1]
+    goal = run("explore", "lamps:Pair", "--can-always", "one=off,on", "--limit", "2")
+    assert goal[0] == 0
+    assert "NOT all there are: the limit was reached" in goal[1]
+
+
+def test_explore_refuses(run: Callable[..., tuple[int, str, str]]) -> None:
+    """A goal that is none, and a topic or state that is none, in one line."""
+    assert run("explore", "lamps:Pair", "--can-always", "one") == (
+        1,
+        "",
+        f"{PROGRAM}: 'one' is no MACHINE=STATE. Write it as order=delivered,cancelled\n",
+    )
+    assert "no state 'lit'" in run("explore", "lamps:Pair", "--may-rest", "one=lit")[2]
+    assert "no event 'burn'" in run("explore", "lamps:Pair", "--event", "one.burn")[2]
+
+
+def test_explore_shows_how_far_it_is(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar on a terminal, on stderr, which is taken away in the end."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _status, out, err = run("explore", "lamps:Pair")
+    assert out.startswith("Pair: ")
+    assert err.startswith("\r[##############################] ")
+    assert err.endswith(" steps\r\x1b[K")

@@ -1498,6 +1498,11 @@ def test_of_many_findings_the_first_ones_are_printed() -> None:
     assert str(result).endswith("  ... and 2 more")
 
 
+def test_what_is_whole_is_told_in_two_lines() -> None:
+    """Where nothing is wrong and everything has happened there is no more to say."""
+    assert str(explore(Pair)) == "Pair: 4 joint states, 8 steps; all there are\nnothing found"
+
+
 def test_it_is_json_and_mermaid_as_well() -> None:
     """Its facts, and a sequence diagram of each finding."""
     result = explore(Shop, events=OUTSIDE)

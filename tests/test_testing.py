@@ -1,0 +1,230 @@
+"""Testing: timers that come due when a test says so, and random runs by hypothesis."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from statemachine import State, StateMachine
+
+from statemachines_orchestrator import (
+    DeclarationError,
+    Fleet,
+    Orchestrator,
+    VirtualClock,
+    clock_of,
+    domain_signal,
+    on,
+    timeout,
+    use_clock,
+)
+from statemachines_orchestrator._walking import come_due_next
+from statemachines_orchestrator.exploration import invariant
+from statemachines_orchestrator.testing import elapse, stateful
+
+QUICK = settings(
+    max_examples=30, stateful_step_count=10, derandomize=True, deadline=None, database=None
+)
+
+
+class Light(StateMachine):
+    off = State(initial=True)
+    on = State()
+    flip = off.to(on) | on.to(off)
+
+
+class Till(StateMachine):
+    counting = State(initial=True)
+    closed = State(final=True)
+    pay = counting.to.itself()
+    close = counting.to(closed)
+
+    def on_pay(self, amount: int, currency: str = "EUR") -> None:
+        if amount > 90:
+            raise OverflowError(currency)
+
+
+class Room(Orchestrator):
+    """Lights with a time, in a fleet and alone."""
+
+    light: Light
+    lights: Fleet[int, Light] = attrs.field(factory=Fleet[int, Light])
+    log: list[str] = attrs.field(factory=list[str])
+
+    @timeout("light.on", seconds=60)
+    def save(self) -> None:
+        self.log.append("save")
+
+    @timeout("lights.on", seconds=5)
+    def save_one(self, key: int) -> None:
+        self.log.append(f"save {key}")
+
+
+class House(Orchestrator):
+    room: Room
+
+
+# Timers -----------------------------------------------------------------------------------------
+
+
+def test_a_timer_comes_due_alone() -> None:
+    """Whatever comes due before it; the clock goes on to its deadline."""
+    room = Room(Light())
+    clock = use_clock(room, VirtualClock())
+    room.lights.update({1: Light(), 2: Light()})
+    room.light.flip()
+    room.lights[1].flip()
+    room.lights[2].flip()
+    room.post("light.flip", delay=7)
+    elapse(room, "save")
+    elapse(room, "save_one", 2)
+    assert (room.log, clock.now()) == (["save", "save 2"], 60.0)
+    elapse(room, "light.flip")
+    assert room.light.current_state_value == "off"
+    clock.advance(0)
+    assert room.log == ["save", "save 2", "save 1"]
+
+
+def test_a_timer_of_an_inner_orchestrator_is_its_own() -> None:
+    """It is asked for where it was declared."""
+    house = House(Room(Light()))
+    use_clock(house, VirtualClock())
+    house.room.light.flip()
+    with pytest.raises(DeclarationError, match="no such timer is pending; nothing is"):
+        elapse(house, "save")
+    elapse(house.room, "save")
+    assert house.room.log == ["save"]
+
+
+def test_what_is_not_pending_is_told_with_what_is() -> None:
+    """Another key, another name, another clock, and what is no orchestrator, are refused."""
+    room = Room(Light())
+    with pytest.raises(DeclarationError, match="its clock is no VirtualClock"):
+        elapse(room, "save")
+    use_clock(room, VirtualClock())
+    room.lights[1] = Light()
+    room.lights[1].flip()
+    room.light.flip()
+    expected = r"elapse\(..., 'save_one'\): no such timer is pending; 'save_one', 1, 'save' is"
+    with pytest.raises(DeclarationError, match=expected):
+        elapse(room, "save_one", 2)
+    wrong: Any = Room
+    with pytest.raises(DeclarationError, match="is no orchestrator"):
+        elapse(wrong, "save")
+    with pytest.raises(LookupError):
+        come_due_next(room, (), "nothing", "", ())
+    assert clock_of(room).now() == 0.0
+
+
+# Random runs ------------------------------------------------------------------------------------
+
+
+def run(machine: Any) -> None:
+    """Run the test of a rule-based state machine."""
+    machine.TestCase.settings = QUICK
+    machine.TestCase("runTest").runTest()
+
+
+def failure(machine: Any) -> Any:
+    """Return what a run finds."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - each test says which
+        run(machine)
+    return caught.value
+
+
+def test_a_right_orchestration_passes() -> None:
+    """Events, timers and invariants; where nothing more can happen it begins anew."""
+
+    class Shop(Orchestrator):
+        till: Till
+        light: Light
+
+        @timeout("light.on", seconds=5)
+        def save(self) -> None:
+            self.light.flip()
+
+        @invariant
+        def is_fine(self) -> bool:
+            return True
+
+    run(stateful(Shop, events=["till.close", "light.*"]))
+    run(stateful(Shop, events="till.close"))
+
+
+def test_what_fails_is_told_with_the_way_there() -> None:
+    """An invariant, a reaction and an event that raise: the steps and the trace are a note."""
+
+    class Shop(Orchestrator):
+        light: Light
+        other: Light
+
+        @invariant
+        def not_both(self) -> bool:
+            return not self.light.current_state_value == "on" == self.other.current_state_value
+
+    error = failure(stateful(Shop))
+    assert isinstance(error, AssertionError)
+    told: Any = error
+    assert str(error) == "not_both does not hold in Shop(light=on, other=on)"
+    assert "  2. " in told.__notes__[0]
+    assert "light: off \u2192 on" in told.__notes__[0]
+
+    class Broken(Orchestrator):
+        light: Light
+
+        @on("light.flip")
+        def fail(self) -> None:
+            raise ZeroDivisionError
+
+    assert isinstance(failure(stateful(Broken)), ZeroDivisionError)
+    run(stateful(Broken, may_raise=ZeroDivisionError))
+    asked = stateful(Broken, may_raise=ZeroDivisionError, invariants=lambda shop: shop.nowhere)
+    assert isinstance(failure(asked).__cause__, AttributeError)
+
+
+class Tills(Orchestrator):
+    tills: Fleet[str, Till] = attrs.field(factory=lambda: Fleet({"a": Till(), "b": Till()}))
+    closing = domain_signal("the day is over")
+
+    @on("closing")
+    def close(self, hour: int) -> None:
+        if hour > 20:
+            raise TimeoutError
+
+
+def test_arguments_come_from_strategies() -> None:
+    """By name or by position, for a member of a fleet, and for a signal; each variant is a rule."""
+    amounts = st.integers(0, 99)
+    for given in ({"amount": amounts, "currency": "USD"}, (amounts, "USD")):
+        error = failure(stateful(Tills, events={"tills.pay": [given, {"amount": 1}]}))
+        assert (type(error), str(error)) == (OverflowError, "USD")
+    run(stateful(Tills, events={"tills.pay": {"amount": st.integers(0, 90)}}))
+    found = failure(stateful(Tills, events={"closing": {"hour": st.integers(0, 23)}}))
+    assert isinstance(found, TimeoutError)
+    run(stateful(Tills, events={"closing": {"hour": 20}, "tills.close": None}))
+
+
+def test_every_machine_below_has_its_rules() -> None:
+    """Of inner orchestrators, and of classes that hold their own kind, each once."""
+
+    class Tree(Orchestrator):
+        light: Light
+        branch: Tree | None = None  # it is its own kind
+
+    machine = stateful(House)
+    rules = {name for name in dir(machine) if name.startswith("send_")}
+    assert rules == {"send_room_light_flip", "send_room_lights_flip"}
+    tree = stateful(lambda: Tree(Light(), Tree(Light())))
+    assert {name for name in dir(tree) if name.startswith("send_")} == {"send_light_flip"}
+    run(machine)
+
+
+def test_hypothesis_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not installed, the fix is told."""
+    monkeypatch.setitem(sys.modules, "hypothesis.stateful", None)
+    with pytest.raises(DeclarationError, match=r"Install the extra: .*\[testing\]"):
+        stateful(House)
