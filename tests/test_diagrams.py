@@ -54,6 +54,7 @@ DRAWN = {
     "saga": "Trip",
     "shop": "Shop",
     "sweep": "TimedShop",
+    "two_phase_commit": "Transaction",
     "warehouse": "Warehouse",
 }
 

@@ -245,6 +245,23 @@ call shop.shipment.deliver()
 in the end
   Shop(order=shipped, payment=captured, shipment=delivered)
 """,
+    "two_phase_commit": """\
+without a crash: 12 joint states, found: nothing
+a crash: 30 joint states, found: stuck, stuck, stuck, stuck, stuck, stuck, stuck, stuck, goal
+a crash and a restart: 30 joint states, found: nothing
+a crash, a restart, no patience: 40 joint states, found: invariant
+stuck: nothing more can happen, and not every machine is final
+  in Transaction(coordinator=waiting, power=down, voters=Fleet({'a': prepared, 'b': prepared}))
+    1. power.crash()
+    2. voters['a'].vote_yes()
+    3. voters['b'].vote_yes()
+invariant: all_or_none does not hold (and 9 more like it)
+  in Impatient(coordinator=committed, power=up, voters=Fleet({'a': committed, 'b': aborted}))
+    1. voters['a'].vote_yes()
+    2. voters['b'].vote_yes()
+    3. voters['a'].commit()
+    4. lose_patience['b'] comes due
+""",
     "warehouse": """\
 refused: line 8: pick item: item 880004: it is missing
 refused: line 18: pick item: item 880006: it is picked

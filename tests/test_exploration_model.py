@@ -55,7 +55,7 @@ def product(plan: Plan) -> tuple[dict[Joint, int], dict[Joint, int], int]:
     """Return how far away each joint state is, and each that is stuck; and how many steps are."""
     first: Joint = (0,) * len(plan.tables)
     distances: dict[Joint, int] = {first: 0}
-    stuck, waiting, steps = dict[Joint, int](), deque([first]), 0
+    stuck, waiting, steps = dict[Joint, int](), deque[Joint]([first]), 0
     while waiting:
         joint = waiting.popleft()
         sends = [

@@ -22,6 +22,7 @@ sys.path.append(str(Path(__file__).parent.parent / "examples"))
 alternating_bit: Any = importlib.import_module("alternating_bit")
 pedestrians: Any = importlib.import_module("pedestrians")
 philosophers: Any = importlib.import_module("philosophers")
+two_phase_commit: Any = importlib.import_module("two_phase_commit")
 
 
 # Plain tuples ----------------------------------------------------------------------------------
@@ -347,3 +348,68 @@ def test_a_receiver_that_ignores_the_bit() -> None:
     ]
     as_test_fails(finding)
     check_drawing(finding)
+
+
+# Two-phase commit -------------------------------------------------------------------------------
+
+Votes = tuple[str, ...]
+
+
+def decided(log: str, votes: Votes, *, is_up: bool) -> tuple[str, bool, Votes]:
+    """Return a place after the coordinator, if it runs, has looked at the votes."""
+    if is_up and log == "waiting":
+        if "aborted" in votes:
+            log = "aborted"
+        elif set(votes) == {"prepared"}:
+            log = "committed"
+    return log, is_up, votes
+
+
+def committing(place: Any, *, may_restart: bool, may_crash: bool, patient: bool) -> Iterable[Any]:
+    """Yield what may come next."""
+    log, is_up, votes = place
+    if is_up and may_crash:
+        yield log, False, votes
+    if not is_up and may_restart:
+        yield decided(log, votes, is_up=True)
+    for at, vote in enumerate(votes):
+        ways = {"working": ["prepared", "aborted"], "prepared": [] if patient else ["aborted"]}
+        heard = [log] if is_up and log != "waiting" and vote in ways else []
+        if vote == "working" and log == "committed":
+            heard = []
+        for new in (*ways.get(vote, ()), *heard):
+            yield decided(log, (*votes[:at], new, *votes[at + 1 :]), is_up=is_up)
+
+
+BEGINNING = ("waiting", True, ("working", "working"))
+ENDED = {"committed", "aborted"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "power", "found"),
+    [
+        ("Transaction", (), set()),
+        ("Transaction", ("power.crash",), {"stuck", "goal"}),
+        ("Transaction", ("power.crash", "power.restart"), set()),
+        ("Impatient", ("power.crash", "power.restart"), {"invariant"}),
+    ],
+)
+def test_the_two_phase_commit(kind: str, power: tuple[str, ...], found: set[str]) -> None:
+    """A crash blocks, a restart mends that, and impatience breaks the promise: as plain tuples."""
+    after = partial(
+        committing,
+        may_crash="power.crash" in power,
+        may_restart="power.restart" in power,
+        patient=kind == "Transaction",
+    )
+    plain = distances(BEGINNING, after)
+    result = two_phase_commit.explored(getattr(two_phase_commit, kind), *power)
+    assert result.states == len(plain)
+    assert {one.kind for one in result.findings} == found
+    stuck = [at for at in plain if not [*after(at)] and not set(at[2]) <= ENDED]
+    assert sorted(len(one.path) for one in result.stuck) == sorted(plain[at] for at in stuck)
+    broken = [steps for (_log, _up, votes), steps in plain.items() if set(votes) == ENDED]
+    assert [len(one.path) for one in result.of("invariant")] == sorted(broken)[:1]
+    for finding in result.findings:
+        as_test_fails(finding)
+        check_drawing(finding)
