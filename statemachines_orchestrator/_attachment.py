@@ -44,7 +44,7 @@ from statemachines_orchestrator.fleets import Fleet
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
-__all__ = ["arrange", "assemble", "assemble_at_rest", "disassemble", "set_machine"]
+__all__ = ["arrange_all", "assemble", "assemble_at_rest", "disassemble", "set_machine"]
 
 
 def assemble(orchestrator: Any) -> None:
@@ -70,7 +70,17 @@ def assemble_at_rest(orchestrator: Any, clock: Any = None) -> None:
         place.timers = Timers(place, plans)
 
 
-def arrange(place: Place, name: str, members: Mapping[Any, Any] | None) -> None:
+def arrange_all(wishes: list[tuple[Place, str, Mapping[Any, Any] | None]]) -> None:
+    """Let exactly these stand in each field. What goes from one to another leaves the one first."""
+    for place, name, members in wishes:
+        stood = members_in(getattr(place.owner, name, None))
+        kept = members and {key: one for key, one in stood if members.get(key) is one}
+        _arrange(place, name, kept)
+    for place, name, members in wishes:
+        _arrange(place, name, members)
+
+
+def _arrange(place: Place, name: str, members: Mapping[Any, Any] | None) -> None:
     """Let exactly these stand in a field, in this order. It is no move, and nothing is announced.
 
     Those that stood there and do not any more are detached; all of them are at rest.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from statemachine.model import Model
 
-from statemachines_orchestrator._attachment import arrange, assemble_at_rest, disassemble
+from statemachines_orchestrator._attachment import arrange_all, assemble_at_rest, disassemble
 from statemachines_orchestrator._attrs import attributes_of
 from statemachines_orchestrator._host import facts_of, is_hosts_model, is_machine_class
 from statemachines_orchestrator._members import members_in
@@ -324,10 +324,14 @@ class Fitting:
 
     def arrange(self, live: Mapping[Path, Any]) -> None:
         """Let the orchestrators that are there already hold what they held then."""
-        for path, owner in self.objects.items():
-            if path in self.orchestrators:
-                for name, members, _is_fleet in self.members(live, path):
-                    arrange(place_of(owner), name, members)
+        arrange_all(
+            [
+                (place_of(owner), name, members)
+                for path, owner in self.objects.items()
+                if path in self.orchestrators
+                for name, members, _is_fleet in self.members(live, path)
+            ]
+        )
 
 
 def _class_of(field: Any, state: MachineState | OrchestratorState, owner: Any) -> Any:

@@ -11,7 +11,7 @@ from weakref import ref
 
 import attrs
 
-from statemachines_orchestrator._attachment import arrange
+from statemachines_orchestrator._attachment import arrange_all
 from statemachines_orchestrator._host import own_attributes
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._places import place_of
@@ -91,6 +91,11 @@ class Structure:
             for owner in self.owners
             for name in owner.__declaration__.fields
         ]
+        self.shape = tuple(
+            (name, None if members is None else tuple(key for key, _member in members))
+            for _owner, name, members in self.held
+        )
+        """What each field holds, by key: a part of the joint state where it may change."""
         is_plain = not any(self.attributes())
         known: list[dict[str, Any]] = [getattr(one, "__dict__", {}) for one in self.things]
         self.lengths = [(one, len(one)) for one in known] if is_plain else []
@@ -109,9 +114,13 @@ class Structure:
 
     def arrange(self) -> None:
         """Let everything stand where it stood."""
-        for owner, name, members in self.held:
-            if _held(owner, name) != members:
-                arrange(place_of(owner), name, None if members is None else dict(members))
+        arrange_all(
+            [
+                (place_of(owner), name, None if members is None else dict(members))
+                for owner, name, members in self.held
+                if _held(owner, name) != members
+            ]
+        )
 
     def attributes(self) -> Iterator[dict[str, Any]]:
         """Yield the data of everything."""
@@ -165,7 +174,7 @@ class Joints:
             return numbers, joint
         parts: list[Hashable] = [numbers]
         if self.may_change:
-            parts.append(self.structure.paths)
+            parts.append(self.structure.shape)
         if extra.timers:
             parts.append(self._pending(extra))
         if self.key is not None:

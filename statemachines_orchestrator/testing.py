@@ -102,7 +102,7 @@ def stateful(
     for names, event in sent:
         for number, variant in enumerate(walk.alphabet.of(names, event)):
             parts = ["send", *names.split("."), event, *([str(number)] if number else [])]
-            name = "_".join(parts)
+            name = "__".join(parts)
             setattr(running, name, rules.sending(name, names, event, variant))
     for number, step in enumerate(walk.alphabet.signals):
         name = f"publish_{step.name}_{number}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import statemachine
-from conftest import close_the_hosts_loop, entered, needs_3
+from conftest import HOST_IS_3, close_the_hosts_loop, entered, needs_3
 from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
@@ -637,7 +637,57 @@ def test_members_of_a_fleet_come_and_go(engine: Engine) -> None:
         lambda: Street(begun(engine, Light), Fleet()),
         invariants=lambda street: all("on" not in active(one) for one in street.lights.values()),
     )
-    assert told(broken.findings[0])[1] == ["main.flip()", "lights['a'].flip()"]
+    if HOST_IS_3 or not engine.is_async:  # 2.x tells no state of a machine that has not begun
+        assert told(broken.findings[0])[1] == ["main.flip()", "lights['a'].flip()"]
+
+
+class Box(Orchestrator):
+    light: Light
+
+
+class Chamber(Orchestrator):
+    lights: Fleet[str, Light] = attrs.field(factory=Fleet[str, Light])
+
+
+def test_what_goes_from_one_fleet_to_another_stays_attached() -> None:
+    """Also when the walk goes back: it leaves the one before it comes to the other."""
+
+    class Two(Orchestrator):
+        swap: Light
+        shelf: Fleet[str, Box] = attrs.field(factory=lambda: Fleet({"x": Box(Light())}))
+        cart: Fleet[str, Box] = attrs.field(factory=Fleet[str, Box])
+        heard: int = 0
+
+        @on_enter("swap.on")
+        def take(self) -> None:
+            self.cart["x"] = self.shelf.pop("x")
+
+        @on_enter("swap.off")
+        def put(self) -> None:
+            self.shelf["x"] = self.cart.pop("x")
+
+        @on("shelf.light.flip", "cart.light.flip")
+        def hear(self) -> None:
+            self.heard += 1
+
+    result = explore(Two, key=lambda two: min(two.heard, 2))
+    assert (result.states, result.steps, result.complete) == (8, 16, True)
+    assert "reactions" not in result.never
+
+
+def test_an_orchestrator_without_machines_is_a_part_of_the_state() -> None:
+    """What the fields hold makes a joint state, and not the machines alone."""
+
+    class House(Orchestrator):
+        gate: Light
+        rooms: Fleet[str, Chamber] = attrs.field(factory=Fleet[str, Chamber])
+
+        @on_enter("gate.on")
+        def add(self) -> None:
+            if not self.rooms:
+                self.rooms["r"] = Chamber()
+
+    assert explore(House).states == 3
 
 
 def test_members_are_told_apart_by_their_keys() -> None:
@@ -789,14 +839,8 @@ def test_any_pending_timer_may_come_due(engine: Engine) -> None:
     result = explore(make, events="parcel.send_it")
     assert (result.states, result.steps) == (5, 4)
     (found,) = result.findings
-    assert (
-        told(found)
-        == (
-            'parcel.arrive failed: TransitionNotAllowed("Can\'t Arrive when in Lost.")',
-            ["parcel.send_it()", "expire comes due", "parcel.arrive comes due"],
-        )
-        or engine.is_async
-    )
+    assert told(found)[1] == ["parcel.send_it()", "expire comes due", "parcel.arrive comes due"]
+    assert found.text.startswith("parcel.arrive failed: TransitionNotAllowed(")
     assert found.kind == "failure"
     assert isinstance(found.exception, TransitionNotAllowed)
 

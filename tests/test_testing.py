@@ -217,10 +217,26 @@ def test_every_machine_below_has_its_rules() -> None:
 
     machine = stateful(House)
     rules = {name for name in dir(machine) if name.startswith("send_")}
-    assert rules == {"send_room_light_flip", "send_room_lights_flip"}
+    assert rules == {"send__room__light__flip", "send__room__lights__flip"}
     tree = stateful(lambda: Tree(Light(), Tree(Light())))
-    assert {name for name in dir(tree) if name.startswith("send_")} == {"send_light_flip"}
+    assert {name for name in dir(tree) if name.startswith("send_")} == {"send__light__flip"}
     run(machine)
+
+
+def test_rules_of_like_names_are_two() -> None:
+    """`door_lock.open` and `door.lock_open` are two events."""
+
+    class Door(StateMachine):
+        shut = State(initial=True)
+        locked = State()
+        lock_flip = shut.to(locked) | locked.to(shut)
+
+    class Hall(Orchestrator):
+        door: Door
+        door_lock: Light
+
+    rules = {name for name in dir(stateful(Hall)) if name.startswith("send_")}
+    assert rules == {"send__door__lock_flip", "send__door_lock__flip"}
 
 
 def test_hypothesis_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
