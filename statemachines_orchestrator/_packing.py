@@ -74,6 +74,8 @@ _ZONES = (type(None), timezone)
 """The time zones whose times can be told by an offset for ever."""
 _LARGEST = 10**4000
 """Python writes no much larger numbers in decimals."""
+_DEEPEST = 200
+"""Data that is nested deeper holds itself."""
 _SEVERAL: dict[type, str] = {tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
 _READ: dict[str, Callable[[Any], Any]] = {
     **{word: read for word, _write, read in _TEXTS.values()},
@@ -89,35 +91,39 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 def packed(value: Any) -> Any:
     """Return a value in JSON's own, by exact type; raise `Unpackable` for what has no form."""
-    try:
-        return _packed(value)
-    except RecursionError:
-        message = f"{shown(value):.80} holds itself, and has no form in JSON"
-        raise Unpackable(message) from None
+    return _packed(value, 0)
 
 
-def _packed(value: Any) -> Any:
+def _packed(value: Any, depth: int) -> Any:
+    """Return a value that stands so deep in others; what holds itself has no end."""
+    if depth > _DEEPEST:
+        message = f"{shown(value):.80} holds itself, or much too much, and has no form in JSON"
+        raise Unpackable(message)
     kind: Any = value.__class__
     if value is None or kind in {bool, float, str} or (kind is int and abs(value) < _LARGEST):
         return value
     if kind is list:
-        return [_packed(one) for one in value]
+        return [_packed(one, depth + 1) for one in value]
     if kind is dict:
         if all(type(key) is str and key[:1] != "$" for key in value):
-            return {key: _packed(one) for key, one in value.items()}
-        return {"$dict": [[_packed(key), _packed(one)] for key, one in value.items()]}
-    form = _form(value, kind)
+            return {key: _packed(one, depth + 1) for key, one in value.items()}
+        return {
+            "$dict": [
+                [_packed(key, depth + 1), _packed(one, depth + 1)] for key, one in value.items()
+            ]
+        }
+    form = _form(value, kind, depth)
     if form is None:
         message = f"{shown(value)}, a {kind.__qualname__}, has no form in JSON"
         raise Unpackable(message)
     return form
 
 
-def _form(value: Any, kind: Any) -> dict[str, Any] | None:
+def _form(value: Any, kind: Any, depth: int) -> dict[str, Any] | None:
     """Return the object with one key that tells of a value, `None` if there is none."""
     form: dict[str, Any] | None = None
     if kind in _SEVERAL:
-        form = {_SEVERAL[kind]: _in_order([_packed(one) for one in value], kind)}
+        form = {_SEVERAL[kind]: _in_order([_packed(one, depth + 1) for one in value], kind)}
     elif kind in _TEXTS and type(getattr(value, "tzinfo", None)) in _ZONES:
         word, write, _read = _TEXTS[kind]
         form = {word: write(value)}
@@ -126,9 +132,9 @@ def _form(value: Any, kind: Any) -> dict[str, Any] | None:
     elif class_called(name_of_class(kind)) is not kind:  # it is local, say: nobody finds it again
         form = None
     elif isinstance(value, enum.Enum):
-        form = {"$enum": [name_of_class(kind), _packed(value.value)]}
+        form = {"$enum": [name_of_class(kind), _packed(value.value, depth + 1)]}
     elif attrs.has(kind) and not any(base.__module__ == "builtins" for base in kind.__mro__[:-1]):
-        form = {"$attrs": [name_of_class(kind), _packed(_attributes(value))]}
+        form = {"$attrs": [name_of_class(kind), _packed(_attributes(value), depth + 1)]}
     return form
 
 
