@@ -1822,3 +1822,30 @@ def test_an_event_that_is_no_name_is_sent() -> None:
     assert "    shop.one.send('go.on', 1, b=2)\n" in other.as_test()
     plain = attrs.evolve(other, path=(attrs.evolve(step, args=(), kwargs={}),))
     assert "    shop.one.send('go.on')\n" in plain.as_test()
+
+
+class Hall(Orchestrator):
+    """A pair of lights in a room."""
+
+    pair: Pair
+
+
+def test_a_goal_may_be_of_a_machine_below() -> None:
+    """Its names lead there."""
+    result = explore(lambda: Hall(Pair(Light(), Light())), can_always={"pair.one": "on"})
+    assert (result.states, result.ok) == (4, True)
+
+
+def test_a_member_may_take_the_place_of_another() -> None:
+    """Under the same key: it is another machine, in the same joint state."""
+
+    class Street(Orchestrator):
+        main: Light
+        lights: Fleet[str, Light] = attrs.field(factory=lambda: Fleet({"a": Light()}))
+
+        @on("main.flip")
+        def renew(self) -> None:
+            self.lights["a"] = Light()
+
+    result = explore(lambda: Street(Light()))
+    assert (result.states, result.steps, result.ok) == (4, 8, True)
