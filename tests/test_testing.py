@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from statemachine import State, StateMachine
 
@@ -15,6 +15,8 @@ from statemachines_orchestrator import (
     DeclarationError,
     Fleet,
     Orchestrator,
+    RunawayCascadeError,
+    UnknownTopicError,
     VirtualClock,
     clock_of,
     domain_signal,
@@ -27,7 +29,12 @@ from statemachines_orchestrator.exploration import invariant
 from statemachines_orchestrator.testing import elapse, stateful
 
 QUICK = settings(
-    max_examples=30, stateful_step_count=10, derandomize=True, deadline=None, database=None
+    max_examples=30,
+    stateful_step_count=10,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
 )
 
 
@@ -237,6 +244,51 @@ def test_rules_of_like_names_are_two() -> None:
 
     rules = {name for name in dir(stateful(Hall)) if name.startswith("send_")}
     assert rules == {"send__door__lock_flip", "send__door_lock__flip"}
+
+
+def test_a_timer_is_found_to_come_too_early() -> None:
+    """Any of those that are pending comes due, whatever their deadlines; so a race is found."""
+
+    class Race(Orchestrator):
+        light: Light
+        other: Light
+
+        @on("light.flip")
+        def later(self) -> None:
+            self.post("other.flip", delay=5)
+
+        @timeout("light.on", seconds=60)
+        def save(self) -> None:
+            assert self.other.current_state_value == "on"
+
+    error = failure(stateful(Race, events="light.flip"))
+    assert isinstance(error, AssertionError)
+    told: Any = error
+    assert any(". save comes due\n\n" in note for note in told.__notes__)
+    run(stateful(Race, events=[]))
+
+
+def test_a_cascade_without_end_is_found() -> None:
+    """Unless it may be raised."""
+
+    class Circle(Orchestrator, max_reactions=25):
+        light: Light
+        other: Light
+        there = on("light.flip").send("other.flip")
+        back = on("other.flip").send("light.flip")
+
+    assert isinstance(failure(stateful(Circle)), RunawayCascadeError)
+    run(stateful(Circle, may_raise=(ValueError, RunawayCascadeError)))
+
+
+def test_what_means_nothing_is_refused_at_once() -> None:
+    """As `explore` does: what makes none, an event that there is not, and what is no predicate."""
+    with pytest.raises(DeclarationError, match=r"stateful\(\): it was given 3"):
+        stateful(3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(UnknownTopicError, match=r"Did you mean 'room.light.flip'"):
+        stateful(House, events="room.light.flop")
+    with pytest.raises(DeclarationError, match="is no predicate"):
+        stateful(House, invariants=[3])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
 
 
 def test_hypothesis_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
