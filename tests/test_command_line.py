@@ -240,7 +240,7 @@ def test_it_is_run_as_a_module(tmp_path: Path) -> None:
 
     taught = run("--help")
     assert taught.returncode == 0
-    for command in ("draw", "wiring", "trace"):
+    for command in ("draw", "wiring", "trace", "lint", "explore"):
         assert f"\n    {command} " in taught.stdout
         assert f"{PROGRAM} {command} " in taught.stdout
     assert run("wiring", "lamps:Pair").stdout.startswith("one.flip -> follow")
@@ -298,6 +298,25 @@ def test_explore_refuses(run: Callable[..., tuple[int, str, str]]) -> None:
     )
     assert "no state 'lit'" in run("explore", "lamps:Pair", "--may-rest", "one=lit")[2]
     assert "no event 'burn'" in run("explore", "lamps:Pair", "--event", "one.burn")[2]
+    assert "limit=0 is no number" in run("explore", "lamps:Pair", "--limit", "0")[2]
+    assert "which is no orchestrator" in run("explore", "lamps:Light")[2]
+    assert "which is no orchestrator" in run("lint", "lamps:Light")[2]
+    assert "says no format" in run("explore", "lamps:Pair", "-o", "found.pdf")[2]
+    for wrong in (("--time", "never"), ("--limit", "many"), ("--format", "pdf")):
+        with pytest.raises(SystemExit):
+            run("explore", "lamps:Pair", *wrong)
+
+
+def test_explore_writes_a_file_in_the_format_of_its_name(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """The status tells whether something was found, also where nothing is printed."""
+    broken = ("explore", "lamps:Pair", "--invariant", "lamps:is_dark")
+    for name, begins in {"a.json": "{", "a.mmd": "%% invariant", "a.txt": "Pair: 4"}.items():
+        assert run(*broken, "-o", name) == (1, "", "")
+        assert (tmp_path / name).read_text("utf-8").startswith(begins)
+    assert run("lint", "lamps:Dark", "-o", "found") == (1, "", "")
+    assert (tmp_path / "found").read_text("utf-8").startswith("lamps.Dark.never")
 
 
 def test_explore_shows_how_far_it_is(
