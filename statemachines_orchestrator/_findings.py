@@ -82,6 +82,8 @@ class Finding:
     def as_test(self) -> str:
         """Return the source of a pytest function that goes the way, and fails as long as it leads.
 
+        Where the mended orchestrator refuses a step of the way, the test fails there: drop it then.
+        The options `time` and `key` of the exploration are not in it.
         What makes the orchestrator, and predicates, are imported: they must be of a module, and
         not defined in a function. Arguments stand there by their `repr`.
         Raises `DeclarationError`, with the fix, for what cannot be imported.
