@@ -19,8 +19,8 @@ put back for each step, by deep copies; what only closures and globals hold is n
 
 **Time.** The walk has a clock of its own. In every state a pending timer may come due as well: with
 `time="any"` each of them, whatever its deadline, which finds races; a state then is which are
-pending. Of several posts to one topic the next one only. With `time="order"` the next by deadline, of several at one time each; a state then is what
-each has left.
+pending. With `time="order"` the next by deadline, of several at one time each; a state then is what
+each has left. Of several posts to one topic only the next one is tried.
 
 **What is found.** `stuck`: states in which nothing more can happen, while not every machine is
 final. `invariant`: violations of what is marked with `@invariant`, or given, asked after every
