@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from statemachine import Event
 
-from statemachines_orchestrator._graphs import boxes_of, class_of, traces_in, wires_of
+from statemachines_orchestrator._graphs import boxes_of, traces_in, wires_of
 from statemachines_orchestrator._telling import names_of_path
 from statemachines_orchestrator._trees import WIDTH
+from statemachines_orchestrator._wiring import class_of
 from statemachines_orchestrator.records import Started, Transitioned
 from statemachines_orchestrator.topics import canonical
 

@@ -9,9 +9,9 @@ from statemachines_orchestrator._host import HOST_IS_3, current_states
 from statemachines_orchestrator.topics import canonical, walk_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["enabled_events", "events_of", "may_take"]
+__all__ = ["enabled_events", "events_of", "for_users", "may_take"]
 
 _NOT_FOR_USERS = ("done.state.", "done.invoke.", "error.execution")
 """How the events begin that are for the host to send."""
@@ -68,7 +68,16 @@ def events_of(machine_class: Any) -> list[str]:
         for declared in transition.events
         for word in str(declared).split(" ")
     }
-    return [name for name in names if not name.startswith(_NOT_FOR_USERS) and "*" not in name]
+    return for_users(names)
+
+
+def for_users(events: Iterable[str]) -> list[str]:
+    """Return those events that users send: no pattern, and none of the host's own."""
+    return [
+        event
+        for event in events
+        if event and not event.startswith(_NOT_FOR_USERS) and "*" not in event
+    ]
 
 
 def may_take(machine: Any, event: str) -> bool:

@@ -83,7 +83,6 @@ class Finding:
         """Return the source of a pytest function that goes the way, and fails as long as it leads.
 
         Where the mended orchestrator refuses a step of the way, the test fails there: drop it then.
-        The options `time` and `key` of the exploration are not in it.
         What makes the orchestrator, and predicates, are imported: they must be of a module, and
         not defined in a function. Arguments stand there by their `repr`.
         Raises `DeclarationError`, with the fix, for what cannot be imported.
@@ -138,9 +137,9 @@ def _call(step: Step) -> str:
     if step.kind == "signal":
         return f"shop.publish({', '.join([repr(step.name), *_several(step)])})"
     if step.kind == "timer":
-        prefix = f"{step.told_path}." if step.told_path else ""
-        target = f"shop.{step.told_path}" if prefix else "shop"
-        return f"elapse({', '.join([target, repr(step.name), *map(repr, step.keys)])})"
+        target = f"shop.{step.told_path}" if step.told_path else "shop"
+        nth = [f"nth={step.nth}"] if step.nth else []
+        return f"elapse({', '.join([target, repr(step.name), *map(repr, step.keys), *nth])})"
     is_plain = step.name.isidentifier() and not keyword.iskeyword(step.name)
     if is_plain:
         return f"shop.{step.told_path}.{step.name}({step.arguments})"

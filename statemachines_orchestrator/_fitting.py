@@ -80,7 +80,7 @@ class Fitting:
 
     # What differs -------------------------------------------------------------------------
 
-    def orchestrator(self, path: Path, cls: Any, stands: Any, hooks: tuple[Any, Any]) -> None:
+    def orchestrator(self, path: Path, cls: Any, stands: Any, load: Any) -> None:
         """Compare an orchestrator, and everything below it."""
         state = self.orchestrators.get(path)
         if state is None:
@@ -90,15 +90,15 @@ class Fitting:
         if stands is not None:
             self.objects[path] = stands
         declaration = cls.__declaration__
-        load = declaration.options.load or hooks[0]
+        load = declaration.options.load or load
         for name, keys in state.held.items():
             if name not in declaration.fields and keys is not None:
                 self.differ((*path, name), f"{cls.__name__} has no machine field of this name")
         for name, field in declaration.fields.items():
-            self._field(path, name, field, stands, (load, hooks[1]))
+            self._field(path, name, field, stands, load)
         self._data(path, state, cls, is_new=stands is None)
 
-    def _field(self, path: Path, name: str, field: Any, owner: Any, hooks: tuple[Any, Any]) -> None:
+    def _field(self, path: Path, name: str, field: Any, owner: Any, load: Any) -> None:
         """Compare what a field holds."""
         is_given = not path and name in self.given
         held = self.given[name] if is_given else getattr(owner, name, None)
@@ -131,10 +131,10 @@ class Fitting:
                 if found is not None
                 else _class_of(field, state, self.classes[path])
             )
-            self._member(at, kind, found, field, hooks, is_given=is_given)
+            self._member(at, kind, found, field, load, is_given=is_given)
 
     def _member(  # noqa: PLR0913 - the facts of a member
-        self, path: Path, kind: Any, found: Any, field: Any, hooks: Any, *, is_given: bool
+        self, path: Path, kind: Any, found: Any, field: Any, load: Any, *, is_given: bool
     ) -> None:
         """Compare one machine or orchestrator, of the class that it is to be of."""
         if kind is None:
@@ -143,9 +143,9 @@ class Fitting:
             text = f"no {told_class(state.of)} is known here; the field takes "
             self.differ(path, text + (known or field.annotation))
         elif is_machine_class(kind):
-            self._machine(path, kind, found, hooks[0], is_given=is_given)
+            self._machine(path, kind, found, load, is_given=is_given)
         else:
-            self.orchestrator(path, kind, found, hooks)
+            self.orchestrator(path, kind, found, load)
 
     def wanted(self, path: Path, name: str, *, is_fleet: bool) -> dict[Hashable, Path] | None:
         """Return what the snapshot has in a field, by key; `None` for nothing."""

@@ -12,7 +12,7 @@ from statemachine import State
 
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import machines_at
-from statemachines_orchestrator._walking import words_of
+from statemachines_orchestrator._wholes import names_of, words_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _marked(cls: type) -> Iterator[str]:
 def invariants_of(whole: Whole, predicates: Iterable[Any]) -> Iterator[Invariant]:
     """Yield the invariants of everything that lives in an orchestrator, then those given."""
     for path, owner in whole.orchestrators.items():
-        names, told = words_of(path, whole)
+        names, told = names_of(path, whole.orchestrators), words_of(path, whole.orchestrators)
         for name in _marked(owner.__class__):
             source = ".".join(part for part in ("shop", told, name) if part)
             full = f"{names}.{name}" if names else name

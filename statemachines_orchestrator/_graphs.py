@@ -19,7 +19,6 @@ from statemachines_orchestrator._sources import At
 from statemachines_orchestrator._telling import names_of_path
 from statemachines_orchestrator._wiring import conditions_of, wiring
 from statemachines_orchestrator.exceptions import DeclarationError
-from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.reactions import place
 from statemachines_orchestrator.records import Published, Sent, Started
 from statemachines_orchestrator.topics import canonical, walk_states
@@ -39,7 +38,6 @@ __all__ = [
     "StateBox",
     "Step",
     "boxes_of",
-    "class_of",
     "graph_of",
     "traces_in",
     "wires_of",
@@ -129,18 +127,6 @@ class Graph:
     title: str
     machines: list[MachineBox]
     links: list[Link]
-
-
-def class_of(orchestrator: Any, where: str) -> Any:
-    """Return the class of an orchestrator, or the class itself.
-
-    Raises `DeclarationError`, which names `where`, for what is neither.
-    """
-    cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
-    if not issubclass(cls, Orchestrator):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
-    return cls
 
 
 def traces_in(traces: Any, where: str) -> list[Trace]:

@@ -24,10 +24,12 @@ from statemachines_orchestrator._wholes import (
     attributes_of_model,
     attributes_of_orchestrator,
     kept,
+    kept_post,
     local_of,
     put_attributes,
     put_local,
     restored,
+    restored_post,
 )
 
 if TYPE_CHECKING:
@@ -214,16 +216,19 @@ class Joints:
 
     def _extra(self) -> Extra | None:
         structure = self.structure
-        has_data, timers = structure.has_data(), self.timers()
-        if not (has_data or timers or self.may_change or self.key is not None):
+        has_data, timers, now = structure.has_data(), self.timers(), self.clock.now()
+        if not (has_data or timers or now or self.may_change or self.key is not None):
             return None
         has_posts = any(not value.reaction for _path, _timer, value in timers)
         memo = structure.whole.memo(timers) if has_data or has_posts else Memo({})
         return Extra(
             structure,
             tuple(kept(one, memo) for one in structure.attributes()) if has_data else (),
-            tuple((path, _copied(value, memo)) for path, _timer, value in timers),
-            self.clock.now(),
+            tuple(
+                (path, value if value.reaction else kept_post(value, memo)[0])
+                for path, _timer, value in timers
+            ),
+            now,
         )
 
     def _pending(self, extra: Extra) -> Hashable:
@@ -276,13 +281,11 @@ class Joints:
         memo: dict[Any, Any] = {}
         if data or structure.has_data():
             self._put_data(data or (NO_DATA,) * len(structure.things), live, memo)
-        if extra is not None:
-            self.clock.stand_at(extra.now)
+        self.clock.stand_at(0.0 if extra is None else extra.now)
         for at, (path, value) in enumerate(timers):
             resumed = value
             if not value.reaction:
-                facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
-                resumed = attrs.evolve(value, **restored(facts, live, memo))
+                resumed = restored_post(value, live, memo)
             timers_of(place_of(owners[path])).resume(resumed, value.due, delays.get(at))
 
     def _put_data(
@@ -300,11 +303,3 @@ def identity(path: Path, value: Kept) -> tuple[Hashable, ...]:
     """Return what tells which timer it is, whenever it comes due."""
     told = (value.machine, value.args, value.kwargs)
     return (path, value.topic, value.reaction, value.number, value.keys, value.event, repr(told))
-
-
-def _copied(value: Kept, memo: Memo) -> Kept:
-    """Return a timer whose arguments are its own, and what lives in them told by what stands."""
-    if value.reaction:
-        return value
-    facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
-    return attrs.evolve(value, **kept(facts, memo).values)

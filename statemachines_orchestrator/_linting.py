@@ -9,8 +9,7 @@ import attrs
 from statemachines_orchestrator._alone import alone
 from statemachines_orchestrator._loops import loops_in
 from statemachines_orchestrator._survey import Survey, addresses, split_topic
-from statemachines_orchestrator.exceptions import DeclarationError
-from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator._wiring import class_of
 from statemachines_orchestrator.topics import ANY
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._loops import Loop
     from statemachines_orchestrator._shapes import Shape
     from statemachines_orchestrator._survey import Kept, Wired
+    from statemachines_orchestrator.orchestrator import Orchestrator
 
 __all__ = ["Lint", "lint"]
 
@@ -75,10 +75,7 @@ def lint(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Lint, ...]:
     its first instance resolves.
     """
     given: Any = orchestrator
-    cls = given if isinstance(given, type) else type(given)
-    if not issubclass(cls, Orchestrator):
-        where, problem = "lint()", f"it was given {given!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
+    cls = class_of(given, "lint()")
     survey = Survey(cls, None if given is cls else given)
     loops = loops_in(survey)
     found: list[Lint] = []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator.exceptions import DeclarationError
-from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator._wiring import check_instance
 from statemachines_orchestrator.topics import ANY, OBSERVED_KINDS, SETTLED
 
 if TYPE_CHECKING:
@@ -22,11 +21,8 @@ def observe(orchestrator: Any, receiver: Callable[..., None], where: str) -> Cal
 
     Raises `DeclarationError`, which names `where`, for what is no orchestrator.
     """
-    given: Any = orchestrator
-    if not isinstance(given, Orchestrator):
-        problem = f"it was given {given!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an instance of one")
-    signals = [given.bus.signal(topic) for topic in EVERYTHING]
+    check_instance(orchestrator, where)
+    signals = [orchestrator.bus.signal(topic) for topic in EVERYTHING]
     for signal in signals:
         signal.connect(receiver)
 

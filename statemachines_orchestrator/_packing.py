@@ -19,7 +19,15 @@ from statemachines_orchestrator._notes import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Ref", "Unpackable", "class_called", "name_of_class", "packed", "unpacked"]
+__all__ = [
+    "Ref",
+    "Unpackable",
+    "attributes_in",
+    "class_called",
+    "name_of_class",
+    "packed",
+    "unpacked",
+]
 
 
 @attrs.frozen
@@ -37,6 +45,15 @@ class Ref:
 
 class Unpackable(Exception):  # noqa: N818 - it is told in another one, and never seen
     """A value has no form in JSON, or a form means no value."""
+
+
+def attributes_in(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object: those of its `__dict__`, and the fields of attrs."""
+    fields: Any = attrs.fields(value.__class__) if attrs.has(value.__class__) else ()
+    found = {
+        field.name: getattr(value, field.name) for field in fields if hasattr(value, field.name)
+    }
+    return {**found, **getattr(value, "__dict__", {})}
 
 
 def name_of_class(kind: type) -> str:
@@ -134,22 +151,13 @@ def _form(value: Any, kind: Any, depth: int) -> dict[str, Any] | None:
     elif isinstance(value, enum.Enum):
         form = {"$enum": [name_of_class(kind), _packed(value.value, depth + 1)]}
     elif attrs.has(kind) and not any(base.__module__ == "builtins" for base in kind.__mro__[:-1]):
-        form = {"$attrs": [name_of_class(kind), _packed(_attributes(value), depth + 1)]}
+        form = {"$attrs": [name_of_class(kind), _packed(attributes_in(value), depth + 1)]}
     return form
 
 
 def _in_order(values: list[Any], kind: type) -> list[Any]:
     """Return the values of a set in an order that is the same in every process."""
     return values if kind is tuple else sorted(values, key=repr)
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    found = {
-        field.name: getattr(value, field.name)
-        for field in attrs.fields(value.__class__)
-        if hasattr(value, field.name)
-    }
-    return {**found, **getattr(value, "__dict__", {})}
 
 
 def unpacked(value: Any) -> Any:

@@ -9,7 +9,6 @@ import attrs
 
 from statemachines_orchestrator._fitting import Fitting
 from statemachines_orchestrator._host import own_attributes
-from statemachines_orchestrator._packing import Ref
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._standing import told_class
 from statemachines_orchestrator._timers import Delay, timers_of
@@ -18,7 +17,9 @@ from statemachines_orchestrator._wholes import (
     attributes_of_orchestrator,
     put_attributes,
     put_local,
+    refs_to,
     restored,
+    restored_post,
 )
 from statemachines_orchestrator.clock import SystemClock, VirtualClock
 from statemachines_orchestrator.exceptions import DeclarationError, SnapshotDoesNotFitError
@@ -72,7 +73,7 @@ class Restoring:
         for name in self.given:
             if name not in known:
                 fitting.differ((), f"{cls.__name__} has no field {name!r}")
-        fitting.orchestrator((), cls, self.owner, (None, None))
+        fitting.orchestrator((), cls, self.owner, None)
         for path, value in standing.timers:
             fitting.timer(path, value)
         fitting.check()
@@ -82,7 +83,12 @@ class Restoring:
         standing = self.standing
         live = self.live = self.fitting.build()
         delays = self._delays()
-        refs = self._refs(delays)
+        refs = refs_to(
+            (live[path] for path in standing.orchestrators),
+            (live[path] for path in standing.machines),
+            self.fitting.live_models,
+            delays,
+        )
         memo: dict[Any, Any] = {}
 
         def copied(data: Data) -> Any:
@@ -95,7 +101,7 @@ class Restoring:
             for number, one in enumerate(standing.models)
             if one.data is not None
         }
-        posts = {number: self._resumed(number, refs, memo) for number in delays}
+        posts = {number: restored_post(standing.timers[number][1], refs, memo) for number in delays}
         self._load(models)
         self._write_new(machines)
         self.fitting.assemble(live, {**owners, (): {**owners[()], **self.given}}, clock)
@@ -122,26 +128,6 @@ class Restoring:
             for number, (path, value) in enumerate(self.standing.timers)
             if not value.reaction
         }
-
-    def _refs(self, delays: Mapping[int, Delay]) -> dict[Ref, Any]:
-        """Return what lives, by what stands for it in the data."""
-        standing = self.standing
-        refs: dict[Ref, Any] = {}
-        for number, path in enumerate(standing.orchestrators):
-            refs[Ref("orchestrator", number)] = self.live[path]
-        for number, path in enumerate(standing.machines):
-            refs[Ref("machine", number)] = self.live[path]
-        for number, model in self.fitting.live_models.items():
-            refs[Ref("model", number)] = model
-        for number, delay in delays.items():
-            refs[Ref("timer", number)] = delay
-        return refs
-
-    def _resumed(self, number: int, refs: Mapping[Ref, Any], memo: dict[Any, Any]) -> Kept:
-        """Return what a post is to be, with what lives in its arguments."""
-        value = self.standing.timers[number][1]
-        facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
-        return attrs.evolve(value, **restored(facts, refs, memo))
 
     def _load(self, models: Mapping[int, Any]) -> None:
         """Let the hooks bring models up to date that are there already."""

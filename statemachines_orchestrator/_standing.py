@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._wholes import NO_DATA, Data
+from statemachines_orchestrator._wholes import NO_DATA, Data, names_of, parts_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Mapping
 
     from statemachines_orchestrator._timers import Kept
     from statemachines_orchestrator._wholes import Local, Path
@@ -96,22 +95,16 @@ class Standing:
     """Whether the clock was that of the system."""
 
     def name_of(self, path: Path) -> str:
-        """Return the names of a path, by which topics call what it leads to, keys left out."""
-        return ".".join(str(part) for part, is_key in self._parts(path) if not is_key)
+        """Return the names of a path, by which topics call what it leads to."""
+        return names_of(path, self.orchestrators)
 
     def told(self, path: Path) -> str:
         """Return `order`, `items['a']`, or for the outermost orchestrator `it`."""
-        words = (f"[{shown(part)}]" if is_key else f".{part}" for part, is_key in self._parts(path))
-        return "".join(words).removeprefix(".") or "it"
-
-    def _parts(self, path: Path) -> Iterator[tuple[Hashable, bool]]:
-        """Yield the parts of a path, and whether each is the key of a fleet."""
-        for at, part in enumerate(path):
-            yield part, path[:at] not in self.orchestrators
+        return words_of(path, self.orchestrators) or "it"
 
     def keys_of(self, path: Path) -> tuple[Hashable, ...]:
         """Return the fleet keys of a path."""
-        return tuple(part for part, is_key in self._parts(path) if is_key)
+        return tuple(part for part, is_key in parts_of(path, self.orchestrators) if is_key)
 
 
 def told_class(of: str) -> str:

@@ -5,27 +5,30 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._enabled import for_users
 from statemachines_orchestrator._goals import invariants_of
+from statemachines_orchestrator._graphs import boxes_of
 from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator._sending import named
 from statemachines_orchestrator._steps import Step
-from statemachines_orchestrator._walking import Walk, words_of
+from statemachines_orchestrator._walking import Walk
+from statemachines_orchestrator._wholes import names_of
 from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Run", "kinds_below"]
+__all__ = ["Run", "events_below"]
 
 
-def kinds_below(cls: Any, prefix: str = "", around: tuple[Any, ...] = ()) -> Iterator[Any]:
-    """Yield the machine classes at any depth: the names that lead there, and the class."""
-    for name, field in cls.__declaration__.fields.items():
-        for kind in field.classes or ():
-            if not hasattr(kind, "__declaration__"):
-                yield prefix + name, kind
-            elif kind not in (cls, *around):
-                yield from kinds_below(kind, f"{prefix}{name}.", (cls, *around))
+def events_below(owner: Any) -> list[tuple[str, str]]:
+    """Return what may be sent to machines at any depth: the names that lead there, and events."""
+    found = {
+        (box.path, event): None
+        for box in boxes_of(type(owner), owner)
+        for event in for_users(arc.event for arc in box.arcs)
+    }
+    return list(found)
 
 
 class Run:
@@ -63,13 +66,13 @@ class Run:
         return [
             path
             for path in whole.machines
-            if event in enabled.get(named(path), ()) and words_of(path, whole)[0] == names
+            if event in enabled.get(named(path), ())
+            and names_of(path, whole.orchestrators) == names
         ]
 
     def send(self, path: Any, event: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Send an event."""
-        told = words_of(path, self.walk.joints.structure.whole)[1]
-        self.do(Step("event", path, event, args, kwargs, told_path=told))
+        self.do(Step("event", path, event, args, kwargs, told_path=self.walk.told(path)))
 
     def timers(self) -> list[Step]:
         """Return what may come due."""

@@ -33,12 +33,12 @@ class Step:
     """The event, the signal; of a timer the reaction, or the posted topic."""
     args: tuple[Any, ...] = attrs.field(default=(), hash=False)
     kwargs: Mapping[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
-    topic: str = ""
-    """What a timer waits for: `timeout:order.processing`, or the posted topic."""
     keys: tuple[Any, ...] = ()
     """The fleet keys that lead from the orchestrator to the machine of a timeout."""
     told_path: str = ""
     """The path in words: `order`, `items['a']`."""
+    nth: int = 0
+    """Which of several timers of one name, in the order in which they come due."""
 
     @property
     def arguments(self) -> str:
@@ -55,7 +55,8 @@ class Step:
             return f"publish {self.name}({self.arguments})"
         prefix = f"{self.told_path}." if self.told_path else ""
         keys = f"[{', '.join(map(shown, self.keys))}]" if self.keys else ""
-        return f"{prefix}{self.name}{keys} comes due"
+        which = f", number {self.nth + 1}," if self.nth else ""
+        return f"{prefix}{self.name}{keys}{which} comes due"
 
     def __repr__(self) -> str:
         return str(self)
@@ -150,6 +151,8 @@ class Alphabet:
 
     def may_take(self, machine: Any, local: int, event: str) -> bool:
         """Whether the machine's states have a transition for an event; remembered by state."""
+        if machine.current_state_value is None:  # machines of one class may begin anywhere
+            return may_take(machine, event)
         key = (machine.__class__, local, event)
         known = self.asked.get(key)
         if known is None:

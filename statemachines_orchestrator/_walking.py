@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,7 +20,7 @@ from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._sending import Target
 from statemachines_orchestrator._steps import Alphabet, Step
 from statemachines_orchestrator._telling import named, place_in_words
-from statemachines_orchestrator._wholes import Whole
+from statemachines_orchestrator._wholes import Memo, Whole, kept, names_of, words_of
 from statemachines_orchestrator.clock import VirtualClock
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._wholes import Path
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Outcome", "Walk", "call_of", "come_due_next", "made", "source_of", "words_of"]
+__all__ = ["Outcome", "Walk", "call_of", "called", "come_due", "made", "source_of"]
 
 _HEARD = (ANY, "started:*", "ignored:*", "failed:*", "published:*")
 """What tells whether anything happened, and what."""
@@ -178,9 +179,9 @@ class Walk:
         """Whether every machine is final."""
         return all(has_ended(machine) for machine in self.joints.structure.machines)
 
-    def told(self) -> str:
-        """Return the configurations, as text."""
-        return repr(self.owner)
+    def told(self, path: Path) -> str:
+        """Return a path in words."""
+        return words_of(path, self.joints.structure.whole.orchestrators)
 
     # Steps --------------------------------------------------------------------------------
 
@@ -205,26 +206,22 @@ class Walk:
     def _all_steps(self) -> Iterator[Step]:
         whole = self.joints.structure.whole
         for path, machine in whole.machines.items():
-            names, told = words_of(path, whole)
+            names, told = names_of(path, whole.orchestrators), self.told(path)
             yield from self.alphabet.steps(path, names, told, machine)
 
     def timer_steps(self) -> Iterator[Step]:
         """Yield the timers that may come due next: those with the least deadline, or any."""
         timers = self.joints.timers()
         least = min((value.due for _path, _timer, value in timers), default=0.0)
-        seen: set[Step] = set()
+        counts: Counter[Hashable] = Counter()
         for path, _timer, value in timers:
-            if self.is_ordered and value.due > least:
-                continue
-            step = self._timer_step(path, value)
-            if step not in seen:
-                seen.add(step)
-                yield step
-
-    def _timer_step(self, path: Path, value: Kept) -> Step:
-        told = words_of(path, self.joints.structure.whole)[1]
-        name = value.reaction or value.topic
-        return Step("timer", path, name, (), {}, value.topic, value.keys, told)
+            name = called(path, value)
+            if not self.is_ordered or value.due == least:
+                step_name, keys = name[1:]
+                yield Step(
+                    "timer", path, step_name, keys=keys, told_path=self.told(path), nth=counts[name]
+                )
+            counts[name] += 1
 
     def run(self, step: Step) -> Outcome:
         """Let one thing happen, with all that follows; a failure is an outcome."""
@@ -245,26 +242,20 @@ class Walk:
         return outcome
 
     def _run(self, step: Step) -> None:
+        """Do it, with arguments that are its own: what a callback does to them stays here."""
+        given: dict[str, Any] = {"args": step.args, "kwargs": step.kwargs}
+        given.update(kept(given, Memo({})).values)
         if step.kind == "signal":
-            self.owner.publish(step.name, **step.kwargs)
+            self.owner.publish(step.name, **given["kwargs"])
         elif step.kind == "timer":
-            come_due_next(self.owner, step.path, step.name, step.topic, step.keys)
+            wanted = (step.path, step.name, step.keys)
+            timers = self.joints.timers()
+            meant = [(timer, one) for path, timer, one in timers if called(path, one) == wanted]
+            come_due(self.owner, *meant[step.nth])
         else:
             machine = self.joints.structure.whole.machines[step.path]
-            Target(step.path, step.told_path, machine, step.name).send(step.args, step.kwargs)
-
-
-def words_of(path: Path, whole: Whole) -> tuple[str, str]:
-    """Return the names of a path, by which topics call it, and the path in words."""
-    names: list[str] = []
-    told = ""
-    for at, part in enumerate(path):
-        if path[:at] in whole.orchestrators:
-            names.append(str(part))
-            told += f".{part}"
-        else:
-            told += f"[{part!r}]"
-    return ".".join(names), told.removeprefix(".")
+            target = Target(step.path, step.told_path, machine, step.name)
+            target.send(given["args"], given["kwargs"])
 
 
 def _refuse_running_loop(owner: Any, where: str) -> None:
@@ -279,17 +270,17 @@ def _refuse_running_loop(owner: Any, where: str) -> None:
         raise DeclarationError(where, problem, fix)
 
 
-def come_due_next(owner: Any, path: Path, name: str, topic: str, keys: tuple[Any, ...]) -> None:
+def called(path: Path, value: Kept) -> tuple[Path, str, tuple[Hashable, ...]]:
+    """Return how a pending timer is called; several may be called the same."""
+    return path, value.reaction or value.topic, value.keys
+
+
+def come_due(owner: Any, timer: Any, value: Kept) -> None:
     """Let a pending timer come due, whatever comes due before it; time passes until then."""
-    for at, timer, value in Whole(owner).timers():
-        is_meant = (at, value.reaction or value.topic, value.keys) == (path, name, keys)
-        if is_meant and topic in ("", value.topic):
-            clock = place_of(owner).clock
-            clock.stand_at(max(clock.now(), value.due))
-            timer.let_go()
-            timer()
-            return
-    raise LookupError(name)
+    clock = place_of(owner).clock
+    clock.stand_at(max(clock.now(), value.due))
+    timer.let_go()
+    timer()
 
 
 # As source ------------------------------------------------------------------------------------

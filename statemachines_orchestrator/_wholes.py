@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 from statemachine.exceptions import InvalidStateValue
 
-from statemachines_orchestrator._attrs import attributes_of
 from statemachines_orchestrator._engine import put_back
 from statemachines_orchestrator._host import HOST_IS_3, facts_of, ordered_set
 from statemachines_orchestrator._members import is_orchestrator, members_of
-from statemachines_orchestrator._packing import Ref
+from statemachines_orchestrator._notes import shown
+from statemachines_orchestrator._packing import Ref, attributes_in
 from statemachines_orchestrator._places import PLACE, longer, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+
+    from statemachines_orchestrator._timers import Kept
 
 __all__ = [
     "Data",
@@ -33,11 +35,17 @@ __all__ = [
     "attributes_of_model",
     "attributes_of_orchestrator",
     "kept",
+    "kept_post",
     "local_of",
+    "names_of",
+    "parts_of",
     "put_attributes",
     "put_local",
     "raw_value",
+    "refs_to",
     "restored",
+    "restored_post",
+    "words_of",
 ]
 
 Path: TypeAlias = "tuple[Hashable, ...]"
@@ -168,31 +176,20 @@ def restored(values: Mapping[str, Any], live: Mapping[Ref, Any], memo: dict[Any,
 
 def attributes_of_orchestrator(owner: Any) -> dict[str, Any]:
     """Return the plain data of an orchestrator: fields that hold no machines, and attributes."""
-    names = [field.name for field in attributes_of(owner.__class__)]
-    values = {name: getattr(owner, name, attrs.NOTHING) for name in names}
-    values.update(owner.__dict__)
     machines = owner.__declaration__.fields
     return {
         name: value
-        for name, value in values.items()
-        if name not in machines and name != PLACE and value is not attrs.NOTHING
+        for name, value in attributes_in(owner).items()
+        if name not in machines and name != PLACE
     }
 
 
 def attributes_of_model(model: Any, state_fields: Iterable[str]) -> dict[str, Any] | None:
     """Return what a model keeps beside states; `None` for one that does not tell."""
-    values: dict[str, Any] = {}
-    if attrs.has(model.__class__):
-        for field in attributes_of(model.__class__):
-            value = getattr(model, field.name, attrs.NOTHING)
-            if value is not attrs.NOTHING:
-                values[field.name] = value
-    elif not _tells(model.__class__):
+    if not (attrs.has(model.__class__) or _tells(model.__class__)):
         return None
-    values.update(getattr(model, "__dict__", {}))
-    for field in state_fields:
-        values.pop(field, None)
-    return values
+    states = frozenset(state_fields)
+    return {name: value for name, value in attributes_in(model).items() if name not in states}
 
 
 def _tells(kind: type) -> bool:
@@ -218,6 +215,61 @@ def put_attributes(thing: Any, values: Mapping[str, Any], known: Iterable[str]) 
         object.__setattr__(thing, name, value)
 
 
+def kept_post(value: Kept, memo: Memo) -> tuple[Kept, tuple[str, ...]]:
+    """Return a post whose arguments are its own, and the names of what could not be copied."""
+    data = kept(_arguments_of(value), memo)
+    return attrs.evolve(value, **data.values), data.lost
+
+
+def restored_post(value: Kept, live: Mapping[Ref, Any], memo: dict[Any, Any]) -> Kept:
+    """Return a post whose arguments point to what lives."""
+    return attrs.evolve(value, **restored(_arguments_of(value), live, memo))
+
+
+def _arguments_of(value: Kept) -> dict[str, Any]:
+    return {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
+
+
+def refs_to(
+    orchestrators: Iterable[Any],
+    machines: Iterable[Any],
+    models: Mapping[int, Any],
+    delays: Mapping[int, Any],
+) -> dict[Ref, Any]:
+    """Return what lives by what stands for it in data; the numbers tell it apart."""
+    kinds: dict[str, Mapping[int, Any]] = {
+        "orchestrator": dict(enumerate(orchestrators)),
+        "machine": dict(enumerate(machines)),
+        "model": models,
+        "timer": delays,
+    }
+    return {Ref(kind, at): one for kind, ones in kinds.items() for at, one in ones.items()}
+
+
+# Paths ----------------------------------------------------------------------------------------
+
+
+def parts_of(path: Path, owners: Container[Path]) -> Iterator[tuple[Hashable, bool]]:
+    """Yield the parts of a path, and whether each is the key of a fleet.
+
+    What stands behind the path of an orchestrator is the name of a field.
+    """
+    for at, part in enumerate(path):
+        yield part, path[:at] not in owners
+
+
+def names_of(path: Path, owners: Container[Path]) -> str:
+    """Return the names of a path, by which topics call what it leads to, keys left out."""
+    return ".".join(str(part) for part, is_key in parts_of(path, owners) if not is_key)
+
+
+def words_of(path: Path, owners: Container[Path]) -> str:
+    """Return a path in words: `order`, `items['a']`; nothing for the outermost orchestrator."""
+    parts = parts_of(path, owners)
+    words = (f"[{shown(part)}]" if is_key else f".{part}" for part, is_key in parts)
+    return "".join(words).removeprefix(".")
+
+
 # The whole ------------------------------------------------------------------------------------
 
 
@@ -229,10 +281,8 @@ class Whole:
         self.orchestrators: dict[Path, Any] = {}
         self.machines: dict[Path, Any] = {}
         self._walk(owner, ())
-        self.models: list[Any] = list({id(one.model): one.model for one in self._all()}.values())
-
-    def _all(self) -> Iterable[Any]:
-        return self.machines.values()
+        models = {id(one.model): one.model for one in self.machines.values()}
+        self.models: list[Any] = list(models.values())
 
     def _walk(self, owner: Any, path: Path) -> None:
         self.orchestrators[path] = owner
@@ -258,13 +308,8 @@ class Whole:
 
     def live(self, delays: Mapping[int, Any]) -> dict[Ref, Any]:
         """Return everything that data may point to, by what stands for it."""
-        kinds: tuple[tuple[str, Iterable[Any]], ...] = (
-            ("orchestrator", self.orchestrators.values()),
-            ("machine", self.machines.values()),
-            ("model", self.models),
-        )
-        live = {Ref(kind, at): one for kind, ones in kinds for at, one in enumerate(ones)}
-        return {**live, **{Ref("timer", at): delay for at, delay in delays.items()}}
+        models = dict(enumerate(self.models))
+        return refs_to(self.orchestrators.values(), self.machines.values(), models, delays)
 
     def memo(self, timers: Iterable[tuple[Path, Any, Any]]) -> Memo:
         """Return what `kept` needs to tell what points to the whole."""
@@ -274,7 +319,7 @@ class Whole:
     def state_fields(self) -> dict[int, list[str]]:
         """Return, by the identity of each model, the fields in which it keeps states."""
         fields: dict[int, list[str]] = {}
-        for machine in self._all():
+        for machine in self.machines.values():
             fields.setdefault(id(machine.model), []).append(machine.state_field)
         return fields
 

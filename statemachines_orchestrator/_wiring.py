@@ -15,14 +15,14 @@ from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._plans import Plan, condition_of, resolved_topic
 from statemachines_orchestrator._turns import Subscription
 from statemachines_orchestrator.exceptions import DeclarationError, NotAReactionError
+from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.reactions import Asked, Reaction, check_condition, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from statemachines_orchestrator.orchestrator import Orchestrator
 
-__all__ = ["Wire", "conditions_of", "subscribe", "wiring"]
+__all__ = ["Wire", "check_instance", "class_of", "conditions_of", "subscribe", "wiring"]
 
 
 @attrs.frozen
@@ -65,6 +65,26 @@ def conditions_of(wire: Wire) -> list[str]:
     return told
 
 
+def class_of(orchestrator: Any, where: str) -> Any:
+    """Return the class of an orchestrator, or the class itself.
+
+    Raises `DeclarationError`, which names `where`, for what is neither.
+    """
+    cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
+    if not issubclass(cls, Orchestrator):
+        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
+    return cls
+
+
+def check_instance(orchestrator: Any, where: str) -> None:
+    """Raise `DeclarationError`, which names `where`, for what is no orchestrator that is built."""
+    if not isinstance(orchestrator, Orchestrator):
+        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        raise DeclarationError(where, problem, "Give it an instance of one")
+    orchestrator.bus  # noqa: B018 - raises if its constructor is not done
+
+
 def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
     """Return everything that decorators and routes of a class declare, in their order.
 
@@ -74,12 +94,7 @@ def wiring(orchestrator: Orchestrator | type[Orchestrator]) -> tuple[Wire, ...]:
     ask for the wiring of their class.
     Raises `DeclarationError` for a class whose annotations only its first instance resolves.
     """
-    cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
-    declaration: Any = getattr(cls, "__declaration__", None)
-    if declaration is None:
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
-        where, fix = "wiring()", "Give it an orchestrator, or its class"
-        raise DeclarationError(where, problem, fix)
+    declaration: Any = class_of(orchestrator, "wiring()").__declaration__
     if not declaration.is_resolved:
         raise DeclarationError(
             declaration.where,

@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from statemachines_orchestrator._drawing import dot, mermaid, tables
-from statemachines_orchestrator._graphs import class_of, graph_of, traces_in
+from statemachines_orchestrator._graphs import graph_of, traces_in
+from statemachines_orchestrator._wiring import class_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ put back for each step, by deep copies; what only closures and globals hold is n
 **Time.** The walk has a clock of its own. In every state a pending timer may come due as well: with
 `time="any"` each of them, whatever its deadline, which finds races; a state then is which are
 pending. With `time="order"` the next by deadline, of several at one time each; a state then is what
-each has left. Of several posts to one topic only the next one is tried.
+each has left.
 
 **What is found.** `stuck`: states in which nothing more can happen, while not every machine is
 final. `invariant`: violations of what is marked with `@invariant`, or given, asked after every
@@ -53,7 +53,8 @@ from statemachines_orchestrator._goals import (
 )
 from statemachines_orchestrator._linting import Lint, lint
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._walking import Walk, words_of
+from statemachines_orchestrator._walking import Walk
+from statemachines_orchestrator._wholes import names_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class _Exploring:
         for path, number in zip(structure.paths, joint.locals, strict=True):
             if (path, number) not in self.seen:
                 self.seen.add((path, number))
-                names = tuple(words_of(path, structure.whole)[0].split("."))
+                names = tuple(names_of(path, structure.whole.orchestrators).split("."))
                 self.tally.see(names, self.walk.joints.locals[number][0])
 
     def expand(self, at: int) -> None:
@@ -325,7 +326,7 @@ class _Exploring:
             failing[-1] = fails
         replay = Replay(self.make, _WHERE, self.events, tuple(failing), check, needs)
         path = tuple(step for step, _failed in way)
-        facts = (text, path, self.walk.told(), exception, 1, replay)
+        facts = (text, path, repr(self.walk.owner), exception, 1, replay)
         self.found[key] = Finding(str(key[0]), *facts)
 
     def note(self, at: int, step: Step, outcome: Outcome) -> bool:
@@ -375,7 +376,10 @@ class _Exploring:
     def _options(self, **goals: list[Goal]) -> tuple[str, tuple[Any, ...]]:
         """Return the options of this exploration as source, and what they need imported."""
         text = "" if self.events is None else f", events={self.events!r}"
-        needs: list[Any] = []
+        text += ', time="order"' if self.walk.is_ordered else ""
+        key: Any = self.walk.joints.key
+        needs: list[Any] = [] if key is None else [key]
+        text += "" if key is None else f", key={getattr(key, '__qualname__', '')}"
         for name, several in goals.items():
             text += f", {name}=[{', '.join(goal.source for goal in several)}]" if several else ""
             needs += [goal.given for goal in several if callable(goal.given)]

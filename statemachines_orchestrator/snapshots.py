@@ -41,8 +41,11 @@ from statemachines_orchestrator._wholes import (
     attributes_of_model,
     attributes_of_orchestrator,
     kept,
+    kept_post,
     local_of,
+    names_of,
 )
+from statemachines_orchestrator._wiring import check_instance
 from statemachines_orchestrator.clock import SystemClock, is_clock
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
@@ -99,7 +102,7 @@ class Snapshot(Standing):
         `DeclarationError` for what is no orchestrator; and what `dump` raises.
         """
         where = "Snapshot.take()"
-        _check_orchestrator(orchestrator, where)
+        check_instance(orchestrator, where)
         check_at_rest(orchestrator, where)
         return _Taking(orchestrator, dump).snapshot(cls)
 
@@ -164,7 +167,7 @@ class Snapshot(Standing):
         then nothing is changed.
         """
         where = "Snapshot.restore_into()"
-        _check_orchestrator(orchestrator, where)
+        check_instance(orchestrator, where)
         check_at_rest(orchestrator, where)
         Restoring(self, where, type(orchestrator), orchestrator, {}, load, timers).run()
 
@@ -223,13 +226,6 @@ class Snapshot(Standing):
             raise UnreadableSnapshotError(message) from error
 
 
-def _check_orchestrator(orchestrator: Any, where: str) -> None:
-    if not isinstance(orchestrator, Orchestrator):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an instance of one")
-    orchestrator.bus  # noqa: B018 - raises if its constructor is not done
-
-
 # Taking ---------------------------------------------------------------------------------------
 
 
@@ -259,12 +255,11 @@ class _Taking:
         )
 
     def _timer(self, value: Kept) -> Kept:
-        facts = {"machine": value.machine, "args": value.args, "kwargs": value.kwargs}
-        data = kept(facts, self.memo)
-        if data.lost:
+        kept_one, lost = kept_post(value, self.memo)
+        if lost:
             where = f"Snapshot.take(), post({value.topic!r}, delay=...)"
             raise DeclarationError(where, "its arguments cannot be copied", "Post plain data")
-        return attrs.evolve(value, **data.values)
+        return kept_one
 
     def _machine(self, machine: Any) -> MachineState:
         return MachineState(
@@ -295,8 +290,9 @@ class _Taking:
         """Yield the models: as a hook tells of each, or as its attributes do."""
         fields = self.whole.state_fields()
         names: dict[int, tuple[str, Any]] = {}
+        owners = self.whole.orchestrators
         for path, machine in self.whole.machines.items():
-            names.setdefault(id(machine.model), (self._name(path), self._dump_at(path)))
+            names.setdefault(id(machine.model), (names_of(path, owners), self._dump_at(path)))
         for model in self.whole.models:
             name, dump = names[id(model)]
             dumped = NotImplemented if dump is None else dump(name, model)
@@ -311,11 +307,6 @@ class _Taking:
             values = attributes_of_model(model, fields[id(model)])
             data = None if values is None else kept(values, self.memo)
             yield ModelState(of, data, cls=type(model))
-
-    def _name(self, path: Path) -> str:
-        """Return the names that lead to a machine, by which topics call it."""
-        owners = self.whole.orchestrators
-        return ".".join(str(part) for at, part in enumerate(path) if path[:at] in owners)
 
     def _dump_at(self, path: Path) -> Any:
         """Return the hook for a machine: that of the call, or of the nearest orchestrator."""

@@ -14,57 +14,52 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statemachines_orchestrator._enabled import events_of
 from statemachines_orchestrator._goals import predicates_of
 from statemachines_orchestrator._places import place_of
-from statemachines_orchestrator._stateful import Run, kinds_below
-from statemachines_orchestrator._walking import Walk, come_due_next
+from statemachines_orchestrator._stateful import Run, events_below
+from statemachines_orchestrator._walking import Walk, called, come_due
 from statemachines_orchestrator._wholes import Whole
+from statemachines_orchestrator._wiring import check_instance
 from statemachines_orchestrator.clock import VirtualClock
 from statemachines_orchestrator.exceptions import DeclarationError
-from statemachines_orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from statemachines_orchestrator._steps import Step
+    from statemachines_orchestrator.orchestrator import Orchestrator
 
 
 __all__ = ["elapse", "stateful"]
 
 
-def elapse(orchestrator: Orchestrator, name: str, *keys: Hashable) -> None:
+def elapse(orchestrator: Orchestrator, name: str, *keys: Hashable, nth: int = 0) -> None:
     """Let a pending timer come due, whatever comes due before it.
 
     `name` is that of the reaction with `@timeout`, or the topic that was posted with a delay;
     `keys` are the fleet keys that lead from the orchestrator to the machine of the timeout. Of
-    several the one with the least deadline is meant. The clock, a `VirtualClock`, goes on to the
-    deadline, if it has not passed, and runs nothing else.
+    several that are called so, the one with the least deadline is meant; with `nth=1` the next. The
+    clock, a `VirtualClock`, goes on to the deadline, if it has not passed, and runs nothing else.
     Raises `DeclarationError` if none is pending, with those that are, or for another clock; and
     `ReactionErrors` for what fails.
     """
     where = f"elapse(..., {name!r})"
-    given: Any = orchestrator
-    if not isinstance(given, Orchestrator):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
-        raise DeclarationError(where, problem, "Give it an instance of one")
-    orchestrator.bus  # noqa: B018 - raises if its constructor is not done
+    check_instance(orchestrator, where)
     if not isinstance(place_of(orchestrator).clock, VirtualClock):
         problem = "its clock is no VirtualClock"
         raise DeclarationError(where, problem, "Call use_clock(orchestrator, VirtualClock()) first")
-    timers = [(path, kept) for path, _timer, kept in Whole(orchestrator).timers() if not path]
-    for path, kept in timers:
-        if (kept.reaction or kept.topic, kept.keys) == (name, keys):
-            come_due_next(orchestrator, path, name, kept.topic, keys)
-            return
-    known = ", ".join(dict.fromkeys(told_timer(kept) for _path, kept in timers)) or "nothing"
-    problem = f"no such timer is pending; {known} is"
+    timers = [
+        (timer, value, called(path, value))
+        for path, timer, value in Whole(orchestrator).timers()
+        if not path
+    ]
+    meant = [(timer, value) for timer, value, told in timers if told[1:] == (name, keys)]
+    for timer, value in meant[nth : nth + 1]:
+        come_due(orchestrator, timer, value)
+        return
+    known = dict.fromkeys(", ".join(map(repr, (told[1], *told[2]))) for *_timer, told in timers)
+    problem = f"no such timer is pending; {', '.join(known) or 'nothing'} is"
     raise DeclarationError(where, problem, "Let the state be entered, or the event be posted")
-
-
-def told_timer(kept: Any) -> str:
-    """Return how `elapse` is asked for a timer."""
-    return ", ".join([repr(kept.reaction or kept.topic), *map(repr, kept.keys)])
 
 
 def stateful(
@@ -94,8 +89,7 @@ def stateful(
     rules = _Rules(where)
     sent = [
         (names, event)
-        for names, kind in kinds_below(type(walk.owner))
-        for event in events_of(kind)
+        for names, event in events_below(walk.owner)
         if walk.alphabet.of(names, event)
     ]
     running: Any = rules.machine(partial(Run, make, where, asked, may_raise), sent)

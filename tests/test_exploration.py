@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
@@ -24,6 +24,7 @@ from statemachines_orchestrator import (
     ReactionErrors,
     RunawayCascadeError,
     UnknownTopicError,
+    clock_of,
     domain_signal,
     every,
     on,
@@ -1849,3 +1850,119 @@ def test_a_member_may_take_the_place_of_another() -> None:
 
     result = explore(lambda: Street(Light()))
     assert (result.states, result.steps, result.ok) == (4, 8, True)
+
+
+class Basket(Orchestrator):
+    """Two posts to the members of one fleet."""
+
+    door: Light
+    items: Fleet[str, Light] = attrs.field(factory=lambda: Fleet({"a": Light(), "b": Light()}))
+
+    @on("door.flip")
+    def later(self) -> None:
+        self.post(self.items["a"].flip, delay=1)
+        self.post(self.items["b"].flip, delay=2)
+
+    @invariant
+    def a_is_first(self) -> bool:
+        a, b = (self.items[key].current_state_value for key in "ab")
+        return not (b == "on" and a == "off")
+
+
+def test_each_of_several_posts_to_one_topic_may_come_due() -> None:
+    """Also where they are called the same; and the test of a finding lets the same one come due."""
+    result = explore(Basket, events="door.flip", limit=20)
+    (found,) = result.of("invariant")
+    assert [str(step) for step in found.path] == [
+        "door.flip()",
+        "items.flip, number 2, comes due",
+    ]
+    source = found.as_test()
+    assert "elapse(shop, 'items.flip', nth=1)\n" in source
+    with pytest.raises(AssertionError):
+        run_source(source)
+    ordered = explore(Basket, events="door.flip", time="order", limit=20)
+    assert ordered.of("invariant") == ()
+
+
+class Twice(Orchestrator):
+    """One reaction to two timeouts."""
+
+    one: Light
+    two: Light
+
+    @timeout("one.on", "two.on", seconds=5)
+    def late(self, record: Any) -> None:
+        if record.path == ("two",) and "on" in active(self.one):
+            raise ValueError
+
+
+def test_each_timeout_of_a_reaction_may_come_due_in_the_test() -> None:
+    """The one that was meant, though both are called the same."""
+    (found,) = explore(Twice).findings
+    with pytest.raises(ReactionErrors):
+        run_source(found.as_test())
+
+
+def test_arguments_are_those_of_each_step() -> None:
+    """What a callback does to them is not there in the next step; a lock is shared."""
+
+    class Till(StateMachine):
+        idle = State(initial=True)
+        full = State(final=True)
+        over = State(final=True)
+        put = idle.to(over, cond="is_many") | idle.to(full)
+
+        def is_many(self, basket: list[str]) -> bool:
+            return len(basket) > 1
+
+        def on_put(self, basket: list[str], lock: Any = None) -> None:
+            basket.append("fee")
+            assert lock is None or lock is shared
+
+    class Shop(Orchestrator):
+        till: Till
+        light: Light
+        other: Light
+
+    shared = threading.Lock()
+    result = explore(Shop, events={"*": None, "till.put": {"basket": []}})
+    assert (result.states, result.ok) == (8, True)
+    assert result.never["states"] == ("till.over",)
+    locked = explore(Shop, events={"till.put": {"basket": [], "lock": shared}})
+    assert locked.of("raised") == ()
+
+
+def test_the_time_is_put_back_with_a_state() -> None:
+    """Also where nothing is pending and there are no data."""
+
+    class Bare(Orchestrator):
+        one: Light
+        two: Light
+        seen: ClassVar[set[float]] = set()
+
+        @timeout("one.on", seconds=100)
+        def late(self) -> Any:
+            return self.one.flip()
+
+        @on("two.flip")
+        def note(self) -> None:
+            if "off" in active(self.one):
+                Bare.seen.add(clock_of(self).now())
+
+    explore(Bare)
+    assert Bare.seen == {0.0}  # on the shortest way there the lights are flipped at once
+
+
+def is_dark_key(pair: Any) -> bool:
+    return is_dark(pair)
+
+
+def test_the_options_of_a_walk_are_those_of_its_test() -> None:
+    """`time` and `key` stand in a test that explores."""
+    result = explore(Pair, time="order", key=is_dark_key, can_always=never, events=["two.flip"])
+    (found,) = result.findings
+    source = found.as_test()
+    assert 'time="order", key=is_dark_key, can_always=[never]' in source
+    with pytest.raises(AssertionError):
+        run_source(source)

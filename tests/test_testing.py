@@ -24,7 +24,6 @@ from statemachines_orchestrator import (
     timeout,
     use_clock,
 )
-from statemachines_orchestrator._walking import come_due_next
 from statemachines_orchestrator.exploration import invariant
 from statemachines_orchestrator.testing import elapse, stateful
 
@@ -122,8 +121,8 @@ def test_what_is_not_pending_is_told_with_what_is() -> None:
     wrong: Any = Room
     with pytest.raises(DeclarationError, match="is no orchestrator"):
         elapse(wrong, "save")
-    with pytest.raises(LookupError):
-        come_due_next(room, (), "nothing", "", ())
+    with pytest.raises(DeclarationError, match="no such timer is pending"):
+        elapse(room, "save", nth=1)
     assert clock_of(room).now() == 0.0
 
 
@@ -216,7 +215,7 @@ def test_arguments_come_from_strategies() -> None:
 
 
 def test_every_machine_below_has_its_rules() -> None:
-    """Of inner orchestrators, and of classes that hold their own kind, each once."""
+    """Of inner orchestrators, and of those of its own kind that an orchestrator holds."""
 
     class Tree(Orchestrator):
         light: Light
@@ -226,8 +225,22 @@ def test_every_machine_below_has_its_rules() -> None:
     rules = {name for name in dir(machine) if name.startswith("send_")}
     assert rules == {"send__room__light__flip", "send__room__lights__flip"}
     tree = stateful(lambda: Tree(Light(), Tree(Light())))
-    assert {name for name in dir(tree) if name.startswith("send_")} == {"send__light__flip"}
+    assert {name for name in dir(tree) if name.startswith("send_")} == {
+        "send__light__flip",
+        "send__branch__light__flip",
+    }
     run(machine)
+
+
+def test_the_next_of_several_timers_may_come_due() -> None:
+    """Of posts to one topic, and of the timeouts of one reaction, `nth` tells which is meant."""
+    room = Room(Light())
+    use_clock(room, VirtualClock())
+    room.post("light.flip", delay=1)
+    second = room.post("light.flip", delay=2)
+    elapse(room, "light.flip", nth=1)
+    assert second.is_over
+    assert room.light.current_state_value == "on"
 
 
 def test_rules_of_like_names_are_two() -> None:
