@@ -244,7 +244,8 @@ class Walk:
     def _run(self, step: Step) -> None:
         """Do it, with arguments that are its own: what a callback does to them stays here."""
         given: dict[str, Any] = {"args": step.args, "kwargs": step.kwargs}
-        given.update(kept(given, Memo({})).values)
+        if step.args or step.kwargs:
+            given.update(kept(given, Memo({})).values)
         if step.kind == "signal":
             self.owner.publish(step.name, **given["kwargs"])
         elif step.kind == "timer":
