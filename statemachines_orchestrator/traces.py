@@ -42,11 +42,11 @@ class Trace(Sequence[Record]):
     While it is being recorded it grows.
     """
 
-    __slots__ = ("_in_order", "_records", "participants")
+    __slots__ = ("_grows", "_records", "participants")
 
     def __init__(self, records: Iterable[Record] = (), participants: Iterable[str] = ()) -> None:
         self._records: list[Record] | deque[Record] = sorted(records, key=_seq)
-        self._in_order = True
+        self._grows = False
         self.participants: tuple[str, ...] = tuple(participants)
         """The names of the machines' fields, in their order."""
 
@@ -55,22 +55,21 @@ class Trace(Sequence[Record]):
         known: Any = self._records
         if last is not None:
             known = self._records = deque(known, maxlen=last)
+        self._grows = True
 
         def note(_sender: Any, *, record: Record) -> None:
-            if known and record.seq < known[-1].seq:  # another thread was faster
-                self._in_order = False
-            known.append(record)
+            known.append(record)  # one step: several threads may be here
 
         return note
 
     def end(self) -> None:
         """Grow no more; `tracing` calls it."""
         self._records = self._ordered()
-        self._in_order = True
+        self._grows = False
 
     def _ordered(self) -> list[Record]:
-        known = list(self._records)
-        return known if self._in_order else sorted(known, key=_seq)
+        """Return the records by `seq`: they come as they were announced, by the faster thread."""
+        return sorted(self._records, key=_seq) if self._grows else list(self._records)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -83,8 +82,7 @@ class Trace(Sequence[Record]):
     @overload
     def __getitem__(self, index: slice) -> Trace: ...
     def __getitem__(self, index: int | slice) -> Record | Trace:
-        is_ready = self._in_order and isinstance(self._records, list)
-        found: Any = self._records if is_ready else self._ordered()
+        found: Any = self._ordered() if self._grows else self._records
         if isinstance(index, slice):
             return Trace(found[index], self.participants)
         record: Record = found[index]

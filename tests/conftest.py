@@ -68,6 +68,15 @@ class Engine:
         return caught.value
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Let threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 def entered(engine: Engine, machine: Any) -> Any:
     """Return a machine that has entered its initial state: 2.5 runs no copy of one that has not."""
     if engine.is_async:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -188,6 +187,7 @@ class Hall(Orchestrator):
         self.log.append(event)
 
 
+@pytest.mark.usefixtures("restless")
 def test_threads_that_put_under_one_key_leave_one_member_attached(engine: Engine) -> None:
     """Of machines that threads put in under one key, the one in the fleet is attached, no other."""
     shelf: Any = Shelf()
@@ -206,16 +206,11 @@ def test_threads_that_put_under_one_key_leave_one_member_attached(engine: Engine
             except Exception as error:  # noqa: BLE001 - asserted below
                 raised.append(error)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=put, daemon=True) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    finally:
-        sys.setswitchinterval(interval)
+    threads = [threading.Thread(target=put, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert raised == []
     attached = [machine for machine in given if seam_of(machine) is not None]
@@ -225,6 +220,7 @@ def test_threads_that_put_under_one_key_leave_one_member_attached(engine: Engine
     assert place.leaving == {}
 
 
+@pytest.mark.usefixtures("restless")
 def test_a_machine_moves_while_another_thread_sends_to_it() -> None:
     """Putting in and taking out disturbs no call of another thread: it does what it does alone."""
 
@@ -246,8 +242,6 @@ def test_a_machine_moves_while_another_thread_sends_to_it() -> None:
             except Exception as error:  # noqa: BLE001 - asserted below
                 raised.append(error)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
     try:
         thread = threading.Thread(target=send, daemon=True)
         thread.start()
@@ -257,7 +251,6 @@ def test_a_machine_moves_while_another_thread_sends_to_it() -> None:
                 del shelf.items["k"]
     finally:
         stop.append(True)
-        sys.setswitchinterval(interval)
     thread.join(60)
     assert not thread.is_alive()
     assert raised == []
