@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -248,7 +249,7 @@ class _Check:
             return
         if not isinstance(value, Fleet):
             text = self.fields[name].annotation
-            raise WrongMachineError(self.where, name, text, repr(value))
+            raise WrongMachineError(self.where, name, text, reprlib.repr(value))
         if value.holder is not None:
             owner = value.holder
             injected = owner.orchestrator_name

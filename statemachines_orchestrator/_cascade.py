@@ -18,16 +18,13 @@ from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._joins import judge
 from statemachines_orchestrator._notes import add_note, shown, told
 from statemachines_orchestrator._places import innermost_first
-from statemachines_orchestrator._runaway import WATCHED, loop_to
-from statemachines_orchestrator.exceptions import (
-    Failure,
-    RunawayCascadeError,
-)
+from statemachines_orchestrator._runaway import look
+from statemachines_orchestrator.exceptions import Failure
 from statemachines_orchestrator.topics import SETTLED
 
 if TYPE_CHECKING:
     from statemachines_orchestrator._joins import Join, Movement
-    from statemachines_orchestrator._turns import Turn
+    from statemachines_orchestrator._turns import Trail, Turn
 
 __all__ = ["Cascade"]
 
@@ -45,10 +42,16 @@ class Cascade:
     looked_at: Any = None
     """The orchestrator by whose bound a runaway is looked for."""
     looks_at = 0
-    """The number of turns at which it is looked for, or its watch begins."""
+    """The number of turns, run or waiting, at which it is looked for, or trails are cut."""
+    waited = 0
+    """How many turns waited when it was looked for last."""
     is_watched = False
-    """Whether turns remember what led to them."""
+    """Whether trails are kept: an orchestrator with a bound has had a turn."""
+    cut_at = 0
+    """The number of turns that had run when trails were cut last."""
     running: Turn | None = None
+    behind: Trail | None = None
+    """The trail of what the running turn leads to, once it has led to something."""
     moved: dict[Join, Movement] | None = None
     """The joins whose machines have moved since they were judged, and what moved."""
 
@@ -76,9 +79,14 @@ class Cascade:
     def append(self, turn: Turn) -> None:
         """Queue a turn behind all others."""
         turn.cascade = self
-        if self.is_watched:
-            turn.parent = self.running
+        turn.trail = self.trail()
         self.queue.append(turn)
+
+    def trail(self) -> Trail | None:
+        """Return the trail of what comes now; `None` where no turn has led to it."""
+        if self.is_watched and self.behind is None and self.running is not None:
+            self.behind = self.running.as_trail()
+        return self.behind
 
     def append_first(self, turn: Turn) -> None:
         """Queue a turn in front of all but its like: of a broadcast, to a machine in mid-step."""
@@ -97,10 +105,11 @@ class Cascade:
             else:
                 return None
         turn = self.queue[0]  # left in the queue while looked at: a runaway abandons it too
-        if self.turns >= self.looks_at or turn.owner is not self.looked_at:
-            self._look(turn)
+        waiting = len(self.queue)
+        if self.turns + waiting > self.looks_at or turn.owner is not self.looked_at:
+            look(self, turn, waiting)
         self.turns += 1
-        self.running = self.queue.popleft()
+        self.running, self.behind = self.queue.popleft(), None
         return self.running
 
     def _settle(self) -> None:
@@ -118,27 +127,6 @@ class Cascade:
             if signal is not None and signal.receivers:
                 return True
         return False
-
-    def _look(self, turn: Turn) -> None:
-        """Look for a loop at the bound; where nothing repeats, double the bound."""
-        owner = self.looked_at = turn.owner
-        bound = (self.bounds or {}).get(id(owner), turn.place.max_reactions)
-        if bound is None:
-            self.looks_at = self.turns + WATCHED
-            return
-        if self.turns >= bound:
-            growing = len(self.queue) >= self.turns
-            loop = loop_to(turn, bound, growing=growing)
-            loop = loop or loop_to(self.queue[-1], bound, growing=growing)
-            if loop is not None:
-                raise RunawayCascadeError(owner.__declaration__.where, self.turns, loop)
-            self.is_watched = False
-            while bound <= self.turns:
-                bound *= 2
-            self.bounds = {**(self.bounds or {}), id(owner): bound}
-        watched_from = bound - WATCHED
-        self.is_watched = self.is_watched or self.turns >= watched_from
-        self.looks_at = bound if self.is_watched else watched_from
 
     # Two drains ---------------------------------------------------------------------------
 

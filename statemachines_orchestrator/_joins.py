@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from statemachines_orchestrator._places import Place
+    from statemachines_orchestrator._turns import Trail
     from statemachines_orchestrator.records import Record
 
 __all__ = ["Join", "JoinPlan", "JoinSubscription", "Movement", "Term", "judge", "take_over"]
@@ -87,24 +88,24 @@ _NOTHING: frozenset[str] = frozenset()
 class Movement:
     """What has moved of a join's machines since it was last judged."""
 
-    __slots__ = ("cause", "machines", "members", "mover", "record")
+    __slots__ = ("cause", "machines", "members", "record", "trail")
 
     def __init__(self) -> None:
         self.record: Record | None = None
         """The last transition of one of the machines, `None` if members came or went only."""
         self.cause: int | None = None
-        self.mover: Any = None
-        """The turn in which it came, `None` if none had come yet."""
+        self.trail: Trail | None = None
+        """What led to it."""
         self.machines: dict[tuple[str, ...], None] = {}
         """The paths of machines that stand in no fleet."""
         self.members: dict[tuple[str, Hashable], None] = {}
         """The fields and keys of members."""
 
-    def note(self, record: Record | None, cause: int | None, mover: Any) -> None:
+    def note(self, record: Record | None, cause: int | None, trail: Trail | None) -> None:
         """Note the last thing that happened."""
         self.record = record or self.record
         self.cause = cause
-        self.mover = mover
+        self.trail = trail
 
 
 class JoinTurn(ReactionTurn):
@@ -222,7 +223,7 @@ class Join:
         movement = moved.get(self)
         if movement is None:
             movement = moved[self] = Movement()
-        movement.note(record, frame.seq if record is None else record.seq, cascade.running)
+        movement.note(record, frame.seq if record is None else record.seq, cascade.trail())
         if path[0] in self.wanted.fleets:
             movement.members[path[0], path[1]] = None
             return
@@ -361,7 +362,7 @@ def judge(cascade: Any, *, ask: bool = True) -> None:
             raise
         if wanted:
             cascade.append(turn)
-            turn.parent = turn.parent and movement.mover
+            turn.trail = movement.trail
 
 
 def take_over(cascade: Any, other: Any) -> None:

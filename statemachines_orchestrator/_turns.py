@@ -6,7 +6,7 @@ import asyncio
 from abc import abstractmethod
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from statemachines_orchestrator._engine import run_async_from_sync, withdraw
 from statemachines_orchestrator._frames import here, joined
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._sending import Address, Target
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Post", "ReactionTurn", "Subscription", "Turn", "in_running_loop"]
+__all__ = ["Post", "ReactionTurn", "Subscription", "Trail", "Turn", "in_running_loop"]
+
+Trail: TypeAlias = "tuple[str, str, Trail | None]"
+"""Topic and label of a turn, and the trail behind it. It keeps no turn alive."""
 
 SKIPPED = object()
 """What a turn gives whose `cond` said no."""
@@ -34,7 +37,7 @@ SKIPPED = object()
 class Turn:
     """A turn waits in a cascade's queue, and is the frame of the context while it runs."""
 
-    __slots__ = ("cascade", "owner", "parent", "place", "seq")
+    __slots__ = ("cascade", "owner", "place", "seq", "trail")
 
     def __init__(self, place: Place) -> None:
         self.owner = place.owner
@@ -43,8 +46,12 @@ class Turn:
         self.cascade: Any = None
         self.seq: Any = None
         """The `seq` of its `Started`, `None` before; of what led to it, if it never starts."""
-        self.parent: Turn | None = None
-        """The turn that led to this one, kept only while a runaway is looked for."""
+        self.trail: Trail | None = None
+        """What led to it, as far back as is kept: by that a runaway is known."""
+
+    def as_trail(self) -> Trail:
+        """Return the trail of what this turn leads to."""
+        return self.topic, self.label, self.trail
 
     @property
     def goes_first(self) -> bool:

@@ -455,21 +455,24 @@ class UnreadableTraceError(OrchestratorError, ValueError):
 
 @attrs.define(slots=False)
 class RunawayCascadeError(OrchestratorError, RuntimeError):
-    """A cascade came to `max_reactions` in a loop that repeats.
+    """A cascade of more than `max_reactions` turns, run and waiting, goes round in a loop.
 
     A cascade of the same length in which nothing repeats goes on.
     """
 
     where: str
-    max_reactions: int
+    turns: int
+    """How many reactions and posted events had run."""
+    waiting: int
+    """How many waited, and are abandoned."""
     loop: tuple[str, ...]
 
     def __str__(self) -> str:
         """Name the loop, and the fix."""
         return (
-            f"{self.where}: the cascade ran {self.max_reactions} reactions and goes round in a "
-            f"loop: {' → '.join(self.loop)}. Break it with a cond= or a guard, or raise the bound: "
-            "class ...(Orchestrator, max_reactions=...)."
+            f"{self.where}: the cascade ran {self.turns} reactions, {self.waiting} more wait, "
+            f"and it goes round in a loop: {' → '.join(self.loop)}. Break it with a cond= or a "
+            "guard, or raise the bound: class ...(Orchestrator, max_reactions=...)."
         )
 
 

@@ -27,7 +27,8 @@ final. `invariant`: violations of what is marked with `@invariant`, or given, as
 step; violated is what returns something false other than `None`, and what raises. `goal`: states
 from which what `can_always` names cannot be reached any more. `failure`: reactions that failed.
 `raised`: events that raised, other than that they were refused. `runaway`: cascades without end,
-whose state does not count. Each finding has the path that leads there: of all paths one with the
+whose state does not count; a loop is looked for from 1,000 turns on, sooner than `max_reactions`
+has it. Each finding has the path that leads there: of all paths one with the
 fewest steps, the first of these. Two explorations of what behaves the same give the same report.
 
 Beside it: what can be told without running anything (`lint`), and what runs of tests exercised

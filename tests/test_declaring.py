@@ -629,7 +629,7 @@ def test_max_reactions_bounds_the_cascade(define: Any) -> None:
     for game in (Game(Ball()), LongGame(Ball())):
         with pytest.raises(RunawayCascadeError) as caught:
             game.ball.send("bounce")
-        bounds.append(caught.value.max_reactions)
+        bounds.append(caught.value.turns)
     assert bounds == [12, 40]
 
 

@@ -760,12 +760,13 @@ def post_to_an_async_machine() -> None:
 @misuse(
     RunawayCascadeError,
     RuntimeError,
-    "HERE.Game: the cascade ran 20 reactions and goes round in a loop: "
+    "HERE.Game: the cascade ran 20 reactions, 1 more wait, and it goes round in a loop: "
     "ping.hit → Game.return_ball → pong.hit → Game.serve → ping.hit. "
     "Break it with a cond= or a guard, or raise the bound: "
     "class ...(Orchestrator, max_reactions=...).",
     where="HERE.Game",
-    max_reactions=20,
+    turns=20,
+    waiting=1,
     loop=("ping.hit", "Game.return_ball", "pong.hit", "Game.serve", "ping.hit"),
 )
 def game_that_does_not_end() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import tracemalloc
 from typing import Any, cast
 
+import attrs
 import pytest
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, ReactionErrors, RunawayCascadeError, on
+from statemachines_orchestrator import Fleet, Orchestrator, ReactionErrors, RunawayCascadeError, on
 
 
 class Racket(StateMachine):
@@ -94,7 +96,7 @@ def test_a_loop_that_repeats_is_named(engine: Any) -> None:
         "Bounded.serve",
         "ping.hit",
     )
-    assert (error.max_reactions, played.hits) == (100, 100)
+    assert (error.turns, error.waiting, played.hits) == (100, 1, 100)
 
 
 def test_a_loop_of_posts_is_named(engine: Any) -> None:
@@ -176,6 +178,141 @@ def test_a_wide_cascade_goes_on_past_the_bound(engine: Any) -> None:
     wide = game(engine, Wide)
     engine.run(lambda: wide.ping.hit())
     assert wide.hits == 200
+
+
+def runaway(engine: Any, orchestrator_class: Any, *more: Any) -> Any:
+    """Return the error of a cascade that does not end, in a patience of two million turns."""
+    rackets = [engine.machine(Racket)() for _ in range(4)]
+    orchestrator = orchestrator_class(*rackets, *more)
+    return engine.raises(RunawayCascadeError, lambda: orchestrator.one.hit())
+
+
+class Four(Orchestrator):
+    one: Racket
+    two: Racket
+    three: Racket
+    four: Racket
+
+
+def test_a_loop_that_branches_is_a_loop(engine: Any) -> None:
+    """Two ways lead back, of one length: what waits grows as fast as what runs."""
+
+    class Branching(Four, max_reactions=200):
+        there = on("one.hit").send("two.hit", "three.hit")
+        back = on("two.hit", "three.hit").send("one.hit")
+
+    error = runaway(engine, Branching)
+    assert error.loop[0] == error.loop[-1] == "one.hit"
+    assert error.turns + error.waiting < 1000
+
+
+def test_a_loop_that_branches_without_a_period_is_a_loop(engine: Any) -> None:
+    """Two ways lead back, of different lengths: no trail repeats, little more waits each time."""
+
+    class Uneven(Four, max_reactions=200):
+        short = on("one.hit").send("two.hit")
+        short_back = on("two.hit").send("one.hit")
+        long = on("one.hit").send("three.hit")
+        long_on = on("three.hit").send("four.hit")
+        long_back = on("four.hit").send("one.hit")
+
+    error = runaway(engine, Uneven)
+    assert error.loop[0] == error.loop[-1]
+    assert error.turns < 1000
+
+
+def test_a_loop_that_chooses_its_way_is_a_loop(engine: Any) -> None:
+    """Which way it goes is settled by chance: no trail repeats, and nothing grows."""
+
+    class Choosing(Four, max_reactions=200):
+        @on("one.hit", "two.hit", "three.hit", "four.hit")
+        def choose(self) -> Any:
+            return self.chance.choice([self.one, self.two, self.three, self.four]).hit()
+
+        chance: Any = None
+
+    error = runaway(engine, Choosing, random.Random(7))  # noqa: S311 - a game
+    assert (error.turns, error.waiting) == (200, 1)
+    assert "Choosing.choose" in error.loop
+
+
+def test_a_loop_of_long_rounds_is_a_loop(engine: Any) -> None:
+    """Most turns lead to nothing, and the one that goes round stands somewhere among them."""
+
+    class Ticking(Four, max_reactions=5000):
+        @on("one.hit")
+        def tick(self) -> None:
+            for _ in range(200):
+                self.post("two.hit")
+            self.post("one.hit")
+            for _ in range(200):
+                self.post("two.hit")
+
+        @on("two.hit")
+        def nothing(self) -> None:
+            """Lead to nothing."""
+
+    assert runaway(engine, Ticking).loop == ("one.hit", "Ticking.tick", "one.hit")
+
+
+def test_a_fleet_that_echoes_itself_is_a_loop(engine: Any) -> None:
+    """Each member's event goes to all members: it is found before what waits fills the memory."""
+
+    class Echo(Orchestrator, max_reactions=5000):
+        items: Fleet[int, Racket] = attrs.field(factory=Fleet[int, Racket])
+
+        @on("items.hit")
+        def echo(self) -> Any:
+            return self.broadcast("items.hit")
+
+    echo = Echo(Fleet({key: engine.machine(Racket)() for key in range(60)}))
+    error = engine.raises(RunawayCascadeError, lambda: echo.items[7].hit())
+    assert error.loop == ("items.hit", "Echo.echo", "items.hit")
+    assert error.turns < 200
+
+
+def test_what_comes_back_a_few_times_is_no_loop(engine: Any) -> None:
+    """Tries that end, each with much to do, and a tree that ends run past the bound."""
+
+    class Trying(Four, max_reactions=50):
+        tries: int = 0
+        done: int = 0
+
+        @on("one.hit")
+        def again(self) -> Any:
+            self.tries += 1
+            if self.tries < 9:
+                return self.one.hit()
+            for _ in range(300):
+                self.post("two.hit")
+            return None
+
+        @on("two.hit")
+        def work(self) -> Any:
+            self.done += 1
+            return self.three.hit()
+
+    machines = [engine.machine(Racket)() for _ in range(4)]
+    trying = Trying(*machines)
+    engine.run(lambda: trying.one.hit())
+    assert (trying.tries, trying.done) == (9, 300)
+
+
+def test_a_cascade_below_its_bound_keeps_only_what_is_waiting() -> None:
+    """Trails are cut as long as the bound is far: the memory does not grow with the cascade."""
+
+    def peak(limit: int) -> int:
+        played = Game(Racket(), Racket(), limit=limit)
+        played.ping.hit()
+        tracemalloc.start()
+        played.hits = 0
+        played.ping.hit()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(100)
+    assert peak(6_000) < peak(2_000) + 20_000
 
 
 def test_a_bound_of_none_is_no_bound(engine: Any) -> None:
