@@ -68,9 +68,9 @@ class Orchestrator:
 
     Class keywords, inherited by subclasses:
     `orchestrator_name`, the name under which callbacks ask for it (`"orc"`);
-    `max_reactions`, the number of turns, run and waiting, at which a cascade is searched for a loop:
-    something that came back among its own causes ten times, or three times where what waits grows
-    as fast as the cascade (100,000; `None` for never);
+    `max_reactions`, the number of turns, run and waiting, at which a cascade is searched for a
+    loop: something that came back among its own causes ten times, or three times where what waits
+    grows as fast as the cascade (100,000; `None` for never);
     `clock`, a factory of what tells its time (the system's clock);
     `dump` and `load`, what a `Snapshot` keeps of the models of its machines.
     Not inherited: `abstract=True` for a mixin of reactions without machines of its own,
