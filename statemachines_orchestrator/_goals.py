@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -92,9 +94,13 @@ def invariants_of(whole: Whole, predicates: Iterable[Any]) -> Iterator[Invariant
             source = ".".join(part for part in ("shop", told, name) if part)
             full = f"{names}.{name}" if names else name
             yield Invariant(full, getattr(owner, name), f"{source}()")
+    given: Counter[str] = Counter()
     for predicate in predicates:
-        name = getattr(predicate, "__name__", type(predicate).__name__)
+        name = _name_of(predicate)
         qualified = getattr(predicate, "__qualname__", name)
+        given[name] += 1
+        if given[name] > 1:
+            name = f"{name}, number {given[name]}"
         yield Invariant(name, partial(predicate, whole.owner), f"{qualified}(shop)", predicate)
 
 
@@ -109,6 +115,17 @@ def predicates_of(given: Any, where: str) -> list[Callable[[Any], Any]]:
             fix = "Give a function of the orchestrator that answers at once"
             raise DeclarationError(where, problem, fix)
     return many
+
+
+def _name_of(predicate: Any) -> str:
+    """Return how a predicate is called; one that has no name is called by its place."""
+    while isinstance(predicate, partial):
+        predicate = predicate.func
+    name = str(getattr(predicate, "__name__", type(predicate).__name__))
+    if name != "<lambda>":
+        return name
+    code = predicate.__code__
+    return f"the lambda in {PurePath(code.co_filename).name}, line {code.co_firstlineno}"
 
 
 @attrs.frozen
@@ -139,8 +156,7 @@ def goals_of(given: Any, owner: Any, where: str) -> list[Goal]:
 def _goal(given: Any, owner: Any, where: str) -> Goal:
     if not isinstance(given, Mapping):
         (predicate,) = predicates_of(given, where)
-        name = getattr(predicate, "__name__", type(predicate).__name__)
-        return Goal(name, lambda shop: bool(predicate(shop)), given)
+        return Goal(_name_of(predicate), lambda shop: bool(predicate(shop)), given)
     wanted: dict[str, frozenset[str]] = {}
     told: dict[str, tuple[str, ...]] = {}
     topics = owner.__declaration__.topics

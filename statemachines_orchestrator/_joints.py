@@ -6,14 +6,18 @@ kept where there is nothing else: no data, no timers, no members that come and g
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import ref
+from weakref import WeakValueDictionary
 
 import attrs
 
 from statemachines_orchestrator._attachment import arrange_all
 from statemachines_orchestrator._host import own_attributes
 from statemachines_orchestrator._members import members_in
+from statemachines_orchestrator._notes import shown
+from statemachines_orchestrator._packing import attributes_in
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._wholes import (
@@ -46,6 +50,7 @@ Pending: TypeAlias = "tuple[Path, Kept]"
 """A pending timer, with the path of its orchestrator."""
 _ROUNDED = 9
 """What is left of a time is compared to so many digits: to a nanosecond."""
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 @attrs.frozen(eq=False)
@@ -139,8 +144,8 @@ class Joints:
         self.owner = owner
         self.key = key
         self.is_ordered = time == "order"
-        self.structures: dict[Hashable, list[ref[Structure]]] = {}
-        """Those that were met, by the paths of what is there."""
+        self.structures: WeakValueDictionary[tuple[int, ...], Structure] = WeakValueDictionary()
+        """Those that were met, by the identities of what is there: each keeps that alive."""
         self.structure = self._structure()
         self.may_change = any(
             field.fleet or field.optional
@@ -186,15 +191,11 @@ class Joints:
     def _structure(self) -> Structure:
         """Return the structure there is now: the one that is known already, if it is."""
         whole = Whole(self.owner)
-        known = self.structures.setdefault((tuple(whole.machines), tuple(whole.orchestrators)), [])
-        for one in known:
-            structure = one()
-            if structure is not None and structure.is_current():
-                return structure
-        new = Structure(whole)
-        known[:] = [one for one in known if one() is not None]
-        known.append(ref(new))
-        return new
+        met = tuple(map(id, (*whole.machines.values(), *whole.orchestrators.values())))
+        known = self.structures.get(met)
+        if known is None or not known.is_current():
+            known = self.structures[met] = Structure(whole)
+        return known
 
     def _number(self, machine: Any) -> int:
         local = local_of(machine)
@@ -301,5 +302,26 @@ class Joints:
 
 def identity(path: Path, value: Kept) -> tuple[Hashable, ...]:
     """Return what tells which timer it is, whenever it comes due."""
-    told = (value.machine, value.args, value.kwargs)
-    return (path, value.topic, value.reaction, value.number, value.keys, value.event, repr(told))
+    told = _without_addresses((value.machine, value.args, value.kwargs), ())
+    return (path, value.topic, value.reaction, value.number, value.keys, value.event, told)
+
+
+def _without_addresses(value: Any, around: tuple[int, ...]) -> str:
+    """Return the `repr` of a value; where that tells where objects lie, what they consist of.
+
+    Each state has copies of its own, and they must be told as the same.
+    """
+    text = shown(value)
+    if not _ADDRESS.search(text) or id(value) in around:
+        return _ADDRESS.sub("", text)
+    around = (*around, id(value))
+    held: Any = value
+    parts: list[Any] = []
+    if isinstance(value, dict):
+        parts += held.items()
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        parts += held
+    parts += attributes_in(value).items()
+    told = [_without_addresses(one, around) for one in parts]
+    ordered = sorted(told) if isinstance(value, (set, frozenset)) else told
+    return f"{type(value).__qualname__}({', '.join(ordered)})"

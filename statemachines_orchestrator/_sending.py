@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import attrs
 
 from statemachines_orchestrator._enabled import enabled_events
 from statemachines_orchestrator._engine import is_async, machine_of, seam_of
+from statemachines_orchestrator._host import Machine
 from statemachines_orchestrator._members import is_orchestrator, members_in
 from statemachines_orchestrator._notes import add_note, shown
 from statemachines_orchestrator._places import longer
@@ -85,7 +87,10 @@ class Target:
             bound: Any = getattr(self.machine, self.event, None)
             if machine_of(bound) is self.machine:
                 return bound(*args, **kwargs)
-        return self.machine.send(self.event, *args, **kwargs)
+        send: Any = self.machine.send
+        if isinstance(send, str):  # an event of that name, which hides the method
+            send = partial(Machine.send, self.machine)
+        return send(self.event, *args, **kwargs)
 
 
 @attrs.frozen

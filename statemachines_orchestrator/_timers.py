@@ -64,6 +64,9 @@ class Delay(Timer):
         self._args = args
         self._kwargs = kwargs
 
+    def __repr__(self) -> str:
+        return f"<Delay of {getattr(self, '_topic', 'nothing')}, due at {self.due}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as one that is over."""
         return _over, (self.due,)

@@ -31,7 +31,6 @@ from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.records import (
     Failed,
     Ignored,
-    Published,
     Started,
     Transitioned,
     next_seq,
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Walk", "call_of", "called", "come_due", "made", "source_of"]
 
-_HEARD = (ANY, "started:*", "ignored:*", "failed:*", "published:*")
+_HEARD = (ANY, "started:*", "ignored:*", "failed:*")
 """What tells whether anything happened, and what."""
 MOST_TURNS = 1_000
 """A walk looks for loops sooner than operation does: the bound that is no loop doubles anyway."""
@@ -105,7 +104,7 @@ class Outcome:
     """What came of one step."""
 
     moved: bool = False
-    """Whether a transition took place, or something was published."""
+    """Whether a transition took place."""
     ignored: str = ""
     """The event that enabled no transition, if there was one."""
     error: Exception | None = None
@@ -133,6 +132,7 @@ class Walk:
         time: str = "any",
     ) -> None:
         owner = self.owner = made(make, where)
+        self.where = where
         _refuse_running_loop(owner, where)
         use_clock(owner, VirtualClock())
         self.bounds = [(place, place.max_reactions) for place in Whole(owner).places()]
@@ -162,7 +162,7 @@ class Walk:
     def _hear(self, _sender: Any, *, record: Record) -> None:
         """Note what happens in a step."""
         kind = record.__class__
-        if kind is Transitioned or kind is Published:
+        if kind is Transitioned:
             self.outcome.moved = True
         elif kind is Failed:
             failed: Any = record
@@ -189,7 +189,8 @@ class Walk:
         """Return what may happen next: events that the states have a transition for, and timers."""
         structure, alphabet = self.joints.structure, self.alphabet
         known = self.possible.get(structure)
-        if known is None:
+        if known is None:  # what has come may be async
+            _refuse_running_loop(self.owner, self.where)
             known = self.possible[structure] = list(self._all_steps())
         number = dict(zip(structure.paths, joint.locals, strict=True))
         machines = structure.whole.machines

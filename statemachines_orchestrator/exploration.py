@@ -20,7 +20,8 @@ put back for each step, by deep copies; what only closures and globals hold is n
 **Time.** The walk has a clock of its own. In every state a pending timer may come due as well: with
 `time="any"` each of them, whatever its deadline, which finds races; a state then is which are
 pending. With `time="order"` the next by deadline, of several at one time each; a state then is what
-each has left.
+each has left. There events are sent at the beginning and when a timer comes due, not in between:
+that an event between two deadlines lets its timer come due after the second one, `"any"` finds.
 
 **What is found.** `stuck`: states in which nothing more can happen, while not every machine is
 final. `invariant`: violations of what is marked with `@invariant`, or given, asked after every
@@ -185,6 +186,8 @@ class _Exploring:
         self.at_work = 0
         """How many states have been expanded, or are now."""
         self.found: dict[Hashable, Finding] = {}
+        self.violated: set[tuple[str, int]] = set()
+        """The invariants that do not hold, each with the state in which."""
         self.counts: Counter[Hashable] = Counter()
         self.ignored: Counter[str] = Counter()
         self.seen: set[Any] = set()
@@ -197,7 +200,7 @@ class _Exploring:
         self.reached = [bytearray() for _ in self.goals]
         key, joint = self.walk.joints.read()
         self.add(key, joint, -1, None, fails=False)
-        self.check(0, None, fails=False)
+        self.check(0, 0, None, fails=False)
         at = 0
         while at < len(self.joints):
             self.expand(at)
@@ -291,7 +294,7 @@ class _Exploring:
                 return None
             target = self.add(key, found, at, step, fails=fails)
         if is_new or found.extra is not None:
-            self.check(at, step, fails=fails)
+            self.check(target, at, step, fails=fails)
         self.is_there = target == at and found.extra is None and self.joints[at].extra is None
         return target
 
@@ -350,15 +353,16 @@ class _Exploring:
             self.find(key, f"{step} raised {shown(error)}", at, step, fails=True, exception=error)
         return True
 
-    def check(self, at: int, step: Step | None, *, fails: bool) -> None:
-        """Ask the invariants, where the orchestrator stands now."""
+    def check(self, target: int, at: int, step: Step | None, *, fails: bool) -> None:
+        """Ask the invariants, where the orchestrator stands now; a state is counted once."""
         structure = self.walk.joints.structure
         asked = self.asked.get(structure)
         if asked is None:
             asked = self.asked[structure] = list(invariants_of(structure.whole, self.predicates))
         for one in asked:
             is_violated, error = one.violation()
-            if is_violated:
+            if is_violated and (one.name, target) not in self.violated:
+                self.violated.add((one.name, target))
                 told = "" if error is None else f": {shown(error)}"
                 check = one.source if error is not None else f"assert {one.source}"
                 needs = () if one.needs is None else (one.needs,)

@@ -23,7 +23,7 @@ EXPECTED = {
 Link: 22 joint states
 every message arrives once, and it goes on
 CarelessLink: 44 joint states
-invariant: each_message_once does not hold (and 77 more like it)
+invariant: each_message_once does not hold (and 21 more like it)
   in CarelessLink(sender=zero, messages=empty, receiver=one, answers=zero, ledger=wrong)
     1. send_zero comes due
     2. messages.deliver_zero()
@@ -255,7 +255,7 @@ stuck: nothing more can happen, and not every machine is final
     1. power.crash()
     2. voters['a'].vote_yes()
     3. voters['b'].vote_yes()
-invariant: all_or_none does not hold (and 9 more like it)
+invariant: all_or_none does not hold (and 3 more like it)
   in Impatient(coordinator=committed, power=up, voters=Fleet({'a': committed, 'b': aborted}))
     1. voters['a'].vote_yes()
     2. voters['b'].vote_yes()

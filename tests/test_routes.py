@@ -26,6 +26,7 @@ from statemachines_orchestrator import (
     removed,
     when,
 )
+from statemachines_orchestrator.exploration import explore
 
 if TYPE_CHECKING:
     from conftest import Engine
@@ -980,3 +981,31 @@ def test_a_group_without_failures_is_a_failure_itself(engine: Engine) -> None:
     shop = Shop(engine.machine(Order)(), engine.machine(Broken)())
     error = engine.raises(ReactionErrors, lambda: shop.order.process())
     assert told_by(error) == [("Shop.go", "ReactionErrors"), ("item.pick", "ReactionErrors")]
+
+
+def test_an_event_may_be_called_send(engine: Engine) -> None:
+    """It hides the machine's method of that name, which routes and posts need."""
+
+    class Letter(StateMachine):
+        written = State(initial=True)
+        sent = State()
+        read = State(final=True)
+        send = written.to(sent)
+        open = sent.to(read)
+
+    class Desk(Orchestrator):
+        order: Order
+        letter: Letter
+
+        tell = on("order.process").send("letter.send")
+        read = on("order.ship").send("letter.open")
+
+    desk = Desk(engine.machine(Order)(), engine.machine(Letter)())
+    engine.run(lambda: desk.order.process())
+    assert desk.letter.current_state_value == "sent"
+    engine.run(lambda: desk.order.ship())
+    assert desk.letter.current_state_value == "read"
+
+    desk = Desk(engine.machine(Order)(), engine.machine(Letter)())
+    result = explore(lambda: desk)
+    assert (result.states, result.stuck) == (6, ())
