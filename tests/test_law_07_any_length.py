@@ -312,7 +312,7 @@ def test_a_cascade_below_its_bound_keeps_only_what_is_waiting() -> None:
         return most
 
     peak(100)
-    assert peak(6_000) < peak(2_000) + 20_000
+    assert peak(8_000) < peak(2_000) + 150_000  # uncut trails of 6,000 turns fill 380 kB
 
 
 def test_a_bound_of_none_is_no_bound(engine: Any) -> None:
