@@ -6,6 +6,7 @@ weakly: dropped, it takes its timers with it.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -231,7 +232,8 @@ class Timers:
             watch.connect(place)
 
     def __del__(self) -> None:
-        self.end()
+        if not sys.is_finalizing():  # a clock's thread may have been stopped with its lock in hand
+            self.end()
 
     def end(self) -> None:
         """End everything that is pending."""

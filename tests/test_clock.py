@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -361,3 +363,29 @@ def test_memory_of_a_pending_call() -> None:
     finally:
         tracemalloc.stop()
     assert used / 5000 < 500
+
+
+PROGRAM = """
+from statemachine import State, StateMachine
+from statemachines_orchestrator import Orchestrator
+
+class Lamp(StateMachine):
+    off = State(initial=True)
+    on = State(final=True)
+    switch = off.to(on)
+
+class Room(Orchestrator):
+    lamp: Lamp
+
+room = Room(Lamp())
+for _ in range({posts}):
+    room.post("lamp.switch", delay=1000)
+"""
+
+
+@pytest.mark.parametrize("posts", [1, 2, 3])
+def test_a_program_ends_while_something_is_pending(posts: int) -> None:
+    """Nobody waits for the clock's thread, which may be stopped with the clock's lock in hand."""
+    program = [sys.executable, "-c", PROGRAM.format(posts=posts)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
