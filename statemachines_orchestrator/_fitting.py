@@ -14,7 +14,7 @@ from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._packing import class_called, name_of_class
 from statemachines_orchestrator._places import NO_KEY, place_of
 from statemachines_orchestrator._standing import is_called, told_class
-from statemachines_orchestrator._wholes import raw_value
+from statemachines_orchestrator._wholes import put_attributes, raw_value
 from statemachines_orchestrator.exceptions import (
     SnapshotDoesNotFitError,
     UnknownTopicError,
@@ -24,6 +24,7 @@ from statemachines_orchestrator.fleets import Fleet
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
+    from statemachines_orchestrator._places import Place
     from statemachines_orchestrator._standing import (
         MachineState,
         ModelState,
@@ -64,6 +65,10 @@ class Fitting:
         """The models that are there already."""
         self.live_models: dict[int, Any] = {}
         """The models, those that were built included."""
+        self.fleets: dict[tuple[Path, str], Any] = {}
+        """The fleets that the fields of the orchestrators are to hold."""
+        self.opened: list[tuple[Place, str, Any]] = []
+        """The fields of what stands already that held nothing, and were given an empty fleet."""
         self.foreign: set[int] = set()
         """The models that were given, of another class than those that were taken: left alone."""
         self.numbers: dict[int, int] = {}
@@ -259,7 +264,37 @@ class Fitting:
                 found = self._built(path, cls, models)
             live[path] = cls.__new__(cls) if found is None else found
         self.check()
+        for path, owner in live.items():
+            if path in self.orchestrators:
+                self._fleets(path, owner, live)
         return live
+
+    def _fleets(self, path: Path, owner: Any, live: Mapping[Path, Any]) -> None:
+        """Note which fleets its fields are to hold; data may point to them, so they come first."""
+        for name, members, is_fleet in self.members(live, path):
+            if not is_fleet or members is None:
+                continue
+            if path not in self.objects:
+                given = None if path else self.given.get(name)
+                self.fleets[path, name] = Fleet(members) if given is None else given
+                continue
+            if getattr(owner, name) is None:
+                arrange_all([(place_of(owner), name, {})])
+                self.opened.append((place_of(owner), name, None))
+            self.fleets[path, name] = getattr(owner, name)
+
+    def held(self) -> Iterator[Any]:
+        """Yield the fleet of each field that there was then, in order; `None` where there is none.
+
+        That is how what stands for a fleet in data is numbered: by fields, be there fleets or not.
+        """
+        for path, state in self.orchestrators.items():
+            for name in state.held:
+                yield self.fleets.get((path, name))
+
+    def take_back(self) -> None:
+        """Let the fields that were given an empty fleet hold nothing again."""
+        arrange_all(self.opened)
 
     def _built(self, path: Path, cls: Any, models: dict[int, Any]) -> Any:
         """Build a machine whose model has its state already, so that nothing is entered."""
@@ -278,16 +313,15 @@ class Fitting:
 
     def _model(self, number: int) -> Any:
         state = self.models[number]
+        data: Any = state.data
         if state.is_dumped:
             hook, name = self.loads[number]
-            data: Any = state.data
             return hook(name, data.values["dumped"], None)
         if state.of is None:
             return Model()
         kind = state.cls or class_called(state.of)
         model = kind.__new__(kind)
-        for name, value in state.data.values.items() if state.data else ():
-            object.__setattr__(model, name, value)
+        put_attributes(model, data.values, ())
         return model
 
     # Putting together ---------------------------------------------------------------------
@@ -312,7 +346,7 @@ class Fitting:
                 for name, members, is_fleet in self.members(live, path):
                     held = members and members.get(NO_KEY)
                     if is_fleet:
-                        held = None if members is None else Fleet(members)
+                        held = self.fleets.get((path, name))
                     given = self.given.get(name) if not path else None
                     object.__setattr__(owner, name, held if given is None else given)
                 assemble_at_rest(owner, None if path else clock)

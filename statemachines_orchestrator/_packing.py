@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import enum
 import sys
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from types import MemberDescriptorType
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -26,13 +29,14 @@ __all__ = [
     "class_called",
     "name_of_class",
     "packed",
+    "slots_of",
     "unpacked",
 ]
 
 
 @attrs.frozen
 class Ref:
-    """Stands in what is kept for something that lives: a machine, an orchestrator, a model."""
+    """Stands in what is kept for something that lives: a machine, a fleet, a model."""
 
     kind: str
     number: int
@@ -48,12 +52,40 @@ class Unpackable(Exception):  # noqa: N818 - it is told in another one, and neve
 
 
 def attributes_in(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object: those of its `__dict__`, and the fields of attrs."""
+    """Return the attributes of an object: its `__dict__`, the fields of attrs, and slots.
+
+    What a class of attrs has in slots beside fields, a hash or what it has computed, is left out.
+    """
     fields: Any = attrs.fields(value.__class__) if attrs.has(value.__class__) else ()
     found = {
         field.name: getattr(value, field.name) for field in fields if hasattr(value, field.name)
     }
+    for name, slot in slots_of(cast("Any", type(value))).items():
+        if "__attrs_attrs__" not in slot.__objclass__.__dict__:
+            with suppress(AttributeError):  # it is not set
+                found[name] = slot.__get__(value)
     return {**found, **getattr(value, "__dict__", {})}
+
+
+def slots_of(kind: type) -> dict[str, Any]:
+    """Return what reads and writes the slots of a class, by name: whatever stands over them."""
+    known = _slots.get(kind)
+    if known is None:
+        known = _slots[kind] = tuple(
+            (name, at)
+            for at, base in reversed(list(enumerate(kind.__mro__)))
+            if "__slots__" in base.__dict__
+            for name, slot in base.__dict__.items()
+            if slot.__class__ is MemberDescriptorType
+        )
+    return {name: kind.__mro__[at].__dict__[name] for name, at in known} if known else {}
+
+
+_slots: WeakKeyDictionary[type, tuple[tuple[str, int], ...]] = WeakKeyDictionary()
+"""The names of the slots of each class that was met, and the place of their owner among its bases.
+
+The slots themselves know their class, and would keep it alive.
+"""
 
 
 def name_of_class(kind: type) -> str:

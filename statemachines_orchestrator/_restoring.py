@@ -13,13 +13,13 @@ from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._standing import told_class
 from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._wholes import (
-    attributes_of_model,
-    attributes_of_orchestrator,
     put_attributes,
     put_local,
     refs_to,
     restored,
     restored_post,
+    told_by_model,
+    told_by_orchestrator,
 )
 from statemachines_orchestrator.clock import SystemClock, VirtualClock
 from statemachines_orchestrator.exceptions import DeclarationError, SnapshotDoesNotFitError
@@ -83,28 +83,14 @@ class Restoring:
         standing = self.standing
         live = self.live = self.fitting.build()
         delays = self._delays()
-        refs = refs_to(
-            (live[path] for path in standing.orchestrators),
-            (live[path] for path in standing.machines),
-            self.fitting.live_models,
-            delays,
-        )
-        memo: dict[Any, Any] = {}
-
-        def copied(data: Data) -> Any:
-            return restored(data.values, refs, memo)
-
-        machines = {path: copied(one.data) for path, one in standing.machines.items()}
-        owners = {path: copied(one.data) for path, one in standing.orchestrators.items()}
-        models = {
-            number: copied(one.data)
-            for number, one in enumerate(standing.models)
-            if one.data is not None
-        }
-        posts = {number: restored_post(standing.timers[number][1], refs, memo) for number in delays}
-        self._load(models)
-        self._write_new(machines)
-        self.fitting.assemble(live, {**owners, (): {**owners[()], **self.given}}, clock)
+        try:
+            machines, owners, models, posts = self._copies(delays)
+            self._load(models)
+            self._write_new(machines)
+            self.fitting.assemble(live, {**owners, (): {**owners[()], **self.given}}, clock)
+        except BaseException:
+            self.fitting.take_back()
+            raise
         self.fitting.arrange(live)
         if self.owner is None and clock is None and not standing.is_real:
             self._set_clock()
@@ -114,6 +100,32 @@ class Restoring:
         self._resume(delays, posts)
         self._tell_holders()
         return live[()]
+
+    def _copies(self, delays: Mapping[int, Delay]) -> tuple[Any, Any, Any, Any]:
+        """Return the data of machines, orchestrators, models and posts, pointing to what lives."""
+        standing, live = self.standing, self.live
+        refs = refs_to(
+            (live[path] for path in standing.orchestrators),
+            (live[path] for path in standing.machines),
+            self.fitting.held(),
+            self.fitting.live_models,
+            delays,
+        )
+        memo: dict[Any, Any] = {}
+
+        def copied(data: Data) -> Any:
+            return restored(data.values, refs, memo)
+
+        return (
+            {path: copied(one.data) for path, one in standing.machines.items()},
+            {path: copied(one.data) for path, one in standing.orchestrators.items()},
+            {
+                number: copied(one.data)
+                for number, one in enumerate(standing.models)
+                if one.data is not None
+            },
+            {number: restored_post(standing.timers[number][1], refs, memo) for number in delays},
+        )
 
     def _set_clock(self) -> None:
         """Let a virtual clock that has just been made stand where the one stood."""
@@ -173,10 +185,10 @@ class Restoring:
             kept = self.standing.models[number]
             if not kept.is_dumped and number not in self.fitting.foreign:
                 model = self.fitting.live_models[number]
-                _put(model, values, attributes_of_model(model, fields[number]) or {}, kept.data)
+                _put(model, values, told_by_model(model, fields[number]) or {}, kept.data)
         for path, owner in self.standing.orchestrators.items():
             if path in self.fitting.objects:
-                known = attributes_of_orchestrator(self.live[path])
+                known = told_by_orchestrator(self.live[path])
                 _put(self.live[path], owners[path], known, owner.data)
 
     def _resume(self, delays: Mapping[int, Delay], posts: Mapping[int, Kept]) -> None:

@@ -1,25 +1,30 @@
 """The whole: an orchestrator and everything below it, as it stands, read off and written back.
 
 Nothing here runs a callback, or announces anything. Data is copied deep; what in it points to a
-machine, an orchestrator, a model or a pending post of the whole becomes a `Ref`, and points to the
-one in its place when it is written back.
+machine, an orchestrator, a fleet, a model or a pending post of the whole becomes a `Ref`, and
+points to the one in its place when it is written back.
 """
 
 from __future__ import annotations
 
+import enum
+from collections import OrderedDict, deque
 from collections.abc import MutableSet
+from contextlib import suppress
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, TypeAlias
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 from statemachine.exceptions import InvalidStateValue
 
 from statemachines_orchestrator._engine import put_back
 from statemachines_orchestrator._host import HOST_IS_3, facts_of, ordered_set
-from statemachines_orchestrator._members import is_orchestrator, members_of
+from statemachines_orchestrator._members import is_orchestrator, members_of, values_of
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._packing import Ref, attributes_in
+from statemachines_orchestrator._packing import Ref, attributes_in, slots_of
 from statemachines_orchestrator._places import PLACE, longer, place_of
+from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
@@ -45,6 +50,8 @@ __all__ = [
     "refs_to",
     "restored",
     "restored_post",
+    "told_by_model",
+    "told_by_orchestrator",
     "words_of",
 ]
 
@@ -55,7 +62,28 @@ Local: TypeAlias = "tuple[tuple[str, ...], History, bool]"
 """What a machine tells of itself: the ids of its active states, none of one that has not begun;
 what its history states remember; and whether it has ended, where the host notes that (3.x)."""
 
-_ATOMS = frozenset((bool, bytes, complex, float, int, str, type(None)))
+
+class Unset(enum.Enum):
+    """Stands for the value of a slot that is not set."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+CONTENTS = "what it holds"
+"""Stands among the attributes of a container for what it holds, as arguments to put it in."""
+_ATOMS = frozenset((bool, bytes, complex, float, int, str, type(None), Unset))
+_PUTS: dict[Any, str] = {
+    OrderedDict: "__setitem__",
+    dict: "__setitem__",
+    list: "append",
+    set: "add",
+    deque: "append",
+    bytearray: "append",
+}
+"""The built-in containers, and by which of their own methods something is put into each."""
+_MOST_KEPT = 1000
+"""So many things that cannot be copied are looked for in one value."""
 
 
 # Machines -------------------------------------------------------------------------------------
@@ -126,30 +154,16 @@ class Data:
 NO_DATA = Data()
 
 
-class Memo(dict[Any, Any]):
-    """What is known while data is copied; what a copy that failed has left in it is taken out."""
-
-    def __init__(self, known: Mapping[int, Any]) -> None:
-        super().__init__(known)
-        self.new: list[Any] = []
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.new.append(key)
-        super().__setitem__(key, value)
-
-    def copied(self, value: Any) -> Any:
-        """Return a deep copy."""
-        self.new.clear()
-        try:
-            return deepcopy(value, self)
-        except BaseException:
-            for key in self.new:
-                self.pop(key, None)
-            raise
+Memo: TypeAlias = dict[Any, Any]
+"""What is known while data is copied: by the identity of what was copied, the copy."""
 
 
-def kept(values: Mapping[str, Any], memo: Memo) -> Data:
-    """Return values as data; the memo holds what points to the whole."""
+def kept(values: Mapping[str, Any], memo: Memo, *, is_whole: bool = False) -> Data:
+    """Return values as data; the memo holds what points to the whole.
+
+    What in them cannot be copied stays in the copy, the very object, and the rest is copied.
+    A value that is to be copied as a whole, or not at all, is lost.
+    """
     if not values:
         return NO_DATA
     copies: dict[str, Any] = {}
@@ -159,37 +173,75 @@ def kept(values: Mapping[str, Any], memo: Memo) -> Data:
             copies[name] = value
             continue
         try:
-            copies[name] = memo.copied(value)
+            copies[name] = _copied(value, memo, is_whole=is_whole)
         except Exception:  # noqa: BLE001 - a connection, a lock: it is told when it is missing
             lost.append(name)
     return Data(copies, tuple(lost))
 
 
-def restored(values: Mapping[str, Any], live: Mapping[Ref, Any], memo: dict[Any, Any]) -> Any:
+def restored(values: Mapping[str, Any], live: Mapping[Ref, Any], memo: Memo) -> Any:
     """Return values as they are written back: copies, which point to what lives."""
     memo[Ref] = live
     return {
-        name: value if value.__class__ in _ATOMS else deepcopy(value, memo)
+        name: value if value.__class__ in _ATOMS else _copied(value, memo)
         for name, value in values.items()
     }
 
 
-def attributes_of_orchestrator(owner: Any) -> dict[str, Any]:
+def _copied(value: Any, memo: Memo, *, is_whole: bool = False) -> Any:
+    """Return a deep copy.
+
+    What cannot be copied is noted in the memo as its own copy, and it is tried again. That is given
+    up where there is no end of it, as for an object that makes itself a new lock each time.
+    """
+    known = len(memo)
+    for _ in range(_MOST_KEPT):
+        try:
+            return deepcopy(value, memo)
+        except Exception as error:
+            for key in list(memo)[known:]:  # what a copy that failed has left
+                del memo[key]
+            if is_whole:
+                raise
+            found = next((one for one in _being_copied(error) if id(one) not in memo), value)
+        memo[id(found)] = found
+        known += 1
+    memo[id(value)] = value
+    return value
+
+
+def _being_copied(error: Exception) -> list[Any]:
+    """Return what was being copied when an error was raised, the innermost first."""
+    frames = [frame for frame, _line in walk_tb(error.__traceback__)]
+    return [one.f_locals["x"] for one in reversed(frames) if one.f_code is deepcopy.__code__]
+
+
+def told_by_orchestrator(owner: Any) -> dict[str, Any]:
     """Return the plain data of an orchestrator: fields that hold no machines, and attributes."""
+    return _without_machines(owner, attributes_in(owner))
+
+
+def attributes_of_orchestrator(owner: Any) -> dict[str, Any]:
+    """Return the same, with all that is not told: what is to be put back as it was."""
+    return _without_machines(owner, _everything_in(owner))
+
+
+def _without_machines(owner: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     machines = owner.__declaration__.fields
-    return {
-        name: value
-        for name, value in attributes_in(owner).items()
-        if name not in machines and name != PLACE
-    }
+    return {name: value for name, value in values.items() if name not in machines and name != PLACE}
 
 
-def attributes_of_model(model: Any, state_fields: Iterable[str]) -> dict[str, Any] | None:
+def told_by_model(model: Any, state_fields: Iterable[str]) -> dict[str, Any] | None:
     """Return what a model keeps beside states; `None` for one that does not tell."""
     if not (attrs.has(model.__class__) or _tells(model.__class__)):
         return None
-    states = frozenset(state_fields)
-    return {name: value for name, value in attributes_in(model).items() if name not in states}
+    return {name: value for name, value in attributes_in(model).items() if name not in state_fields}
+
+
+def attributes_of_model(model: Any, state_fields: Iterable[str]) -> dict[str, Any]:
+    """Return what a model keeps beside states, wherever: what is to be put back as it was."""
+    values = _everything_in(model)
+    return {name: value for name, value in values.items() if name not in state_fields}
 
 
 def _tells(kind: type) -> bool:
@@ -206,22 +258,63 @@ def _several(slots: Any) -> tuple[str, ...]:
     return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
+def _everything_in(thing: Any) -> dict[str, Any]:
+    """Return all that an object keeps: in its `__dict__`, in its slots, and as a container.
+
+    A slot that is not set is there too: else nobody would see that something may be set later.
+    """
+    kind = cast("Any", type(thing))
+    found: dict[str, Any] = dict(getattr(thing, "__dict__", ()))
+    for name, slot in slots_of(kind).items():
+        try:
+            found[name] = slot.__get__(thing)
+        except AttributeError:
+            found[name] = UNSET
+    base = _container_of(kind)
+    if base is not None:
+        is_mapping = hasattr(base, "items")
+        items = base.items(thing) if is_mapping else zip(base.__iter__(thing), strict=True)
+        found[CONTENTS] = list(items)
+    return found
+
+
 def put_attributes(thing: Any, values: Mapping[str, Any], known: Iterable[str]) -> None:
     """Let something have exactly these of its `known` attributes; none of its code runs."""
     for name in known:
         if name not in values:
             object.__delattr__(thing, name)
+    kind = cast("Any", type(thing))
+    slots = slots_of(kind) if values else {}
     for name, value in values.items():
-        object.__setattr__(thing, name, value)
+        if value is UNSET:
+            with suppress(AttributeError):  # it is not set now either
+                slots[name].__delete__(thing)
+        elif name in slots:
+            slots[name].__set__(thing, value)
+        elif name != CONTENTS:
+            object.__setattr__(thing, name, value)
+        else:
+            base = _container_of(kind)
+            base.clear(thing)
+            for one in value:
+                getattr(base, _PUTS[base])(thing, *one)
 
 
-def kept_post(value: Kept, memo: Memo) -> tuple[Kept, tuple[str, ...]]:
+def _container_of(kind: Any) -> Any:
+    """Return the built-in class by which a class holds things, `None` if it does not."""
+    for base in kind.__mro__:
+        if base in _PUTS:
+            return base
+    return None
+
+
+def kept_post(value: Kept, memo: Memo, *, is_whole: bool = False) -> tuple[Kept, tuple[str, ...]]:
     """Return a post whose arguments are its own, and the names of what could not be copied."""
-    data = kept(_arguments_of(value), memo)
+    data = kept(_arguments_of(value), memo, is_whole=is_whole)
     return attrs.evolve(value, **data.values), data.lost
 
 
-def restored_post(value: Kept, live: Mapping[Ref, Any], memo: dict[Any, Any]) -> Kept:
+def restored_post(value: Kept, live: Mapping[Ref, Any], memo: Memo) -> Kept:
     """Return a post whose arguments point to what lives."""
     return attrs.evolve(value, **restored(_arguments_of(value), live, memo))
 
@@ -233,13 +326,18 @@ def _arguments_of(value: Kept) -> dict[str, Any]:
 def refs_to(
     orchestrators: Iterable[Any],
     machines: Iterable[Any],
+    held: Iterable[Any],
     models: Mapping[int, Any],
     delays: Mapping[int, Any],
 ) -> dict[Ref, Any]:
-    """Return what lives by what stands for it in data; the numbers tell it apart."""
+    """Return what lives by what stands for it in data; the numbers tell it apart.
+
+    `held` is what each machine field of each orchestrator holds: the fleets among it.
+    """
     kinds: dict[str, Mapping[int, Any]] = {
         "orchestrator": dict(enumerate(orchestrators)),
         "machine": dict(enumerate(machines)),
+        "fleet": {at: one for at, one in enumerate(held) if isinstance(one, Fleet)},
         "model": models,
         "timer": delays,
     }
@@ -308,13 +406,15 @@ class Whole:
 
     def live(self, delays: Mapping[int, Any]) -> dict[Ref, Any]:
         """Return everything that data may point to, by what stands for it."""
+        owners = self.orchestrators.values()
+        held = (value for owner in owners for value in values_of(owner).values())
         models = dict(enumerate(self.models))
-        return refs_to(self.orchestrators.values(), self.machines.values(), models, delays)
+        return refs_to(owners, self.machines.values(), held, models, delays)
 
     def memo(self, timers: Iterable[tuple[Path, Any, Any]]) -> Memo:
         """Return what `kept` needs to tell what points to the whole."""
         delays = {at: timer for at, (_path, timer, _value) in enumerate(timers)}
-        return Memo({id(one): ref for ref, one in self.live(delays).items()})
+        return {id(one): ref for ref, one in self.live(delays).items()}
 
     def state_fields(self) -> dict[int, list[str]]:
         """Return, by the identity of each model, the fields in which it keeps states."""

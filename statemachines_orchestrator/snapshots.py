@@ -38,12 +38,12 @@ from statemachines_orchestrator._timers import Kept
 from statemachines_orchestrator._wholes import (
     Data,
     Whole,
-    attributes_of_model,
-    attributes_of_orchestrator,
     kept,
     kept_post,
     local_of,
     names_of,
+    told_by_model,
+    told_by_orchestrator,
 )
 from statemachines_orchestrator._wiring import check_instance
 from statemachines_orchestrator.clock import SystemClock, is_clock
@@ -74,8 +74,8 @@ class Snapshot(Standing):
     It has, of every machine, the configuration, what its history states remember, whether it has
     ended, what was set on the machine itself, and its model; of every orchestrator the fields and
     attributes that hold plain data; what is pending, with its deadlines; and whether each join was
-    true. Data is copied deep, and what points from it to a machine, an orchestrator, a model or a
-    pending post of the whole points to the new one when it is restored.
+    true. Data is copied deep, and what points from it to a machine, an orchestrator, a fleet, a
+    model or a pending post of the whole points to the new one when it is restored.
 
     Not in it: observers and what `subscribe` added; listeners that were added to a machine; what
     runs in states with `invoke`. The keys of fleets stay what they are, and weak references in the
@@ -254,8 +254,12 @@ class _Taking:
             is_real=isinstance(clock, SystemClock),
         )
 
+    def _kept(self, values: Mapping[str, Any]) -> Data:
+        """Return values as data; of what cannot be copied nothing is kept: it must be given."""
+        return kept(values, self.memo, is_whole=True)
+
     def _timer(self, value: Kept) -> Kept:
-        kept_one, lost = kept_post(value, self.memo)
+        kept_one, lost = kept_post(value, self.memo, is_whole=True)
         if lost:
             where = f"Snapshot.take(), post({value.topic!r}, delay=...)"
             raise DeclarationError(where, "its arguments cannot be copied", "Post plain data")
@@ -267,12 +271,12 @@ class _Taking:
             local=local_of(machine),
             state_field=machine.state_field,
             model=self.numbers[id(machine.model)],
-            data=kept(own_attributes(machine), self.memo),
+            data=self._kept(own_attributes(machine)),
             cls=machine.__class__,
         )
 
     def _owner(self, owner: Any) -> OrchestratorState:
-        data = attributes_of_orchestrator(owner)
+        data = told_by_orchestrator(owner)
         fields = {field.name for field in attrs.fields(owner.__class__)}
         return OrchestratorState(
             of=name_of_class(owner.__class__),
@@ -281,7 +285,7 @@ class _Taking:
                 for name, value in values_of(owner).items()
             },
             fields=tuple(name for name in data if name in fields),
-            data=kept(data, self.memo),
+            data=self._kept(data),
             joins={join.told: join.is_true for join in place_of(owner).joins},
             cls=type(owner),
         )
@@ -298,14 +302,14 @@ class _Taking:
             dumped = NotImplemented if dump is None else dump(name, model)
             of = None if is_hosts_model(model) else name_of_class(model.__class__)
             if dumped is not NotImplemented:
-                told = kept({"dumped": dumped}, self.memo)
+                told = self._kept({"dumped": dumped})
                 if told.lost:
                     where, problem = f"Snapshot.take(), {name}", "what dump= gave cannot be copied"
                     raise DeclarationError(where, problem, "Let it give plain data")
                 yield ModelState(of, told, is_dumped=True)
                 continue
-            values = attributes_of_model(model, fields[id(model)])
-            data = None if values is None else kept(values, self.memo)
+            values = told_by_model(model, fields[id(model)])
+            data = None if values is None else self._kept(values)
             yield ModelState(of, data, cls=type(model))
 
     def _dump_at(self, path: Path) -> Any:

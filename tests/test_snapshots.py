@@ -11,6 +11,7 @@ import json
 import threading
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
@@ -493,6 +494,92 @@ def test_what_data_points_to_is_what_stands_there() -> None:
         }
         again.later.cancel()
         assert due(again) == [5.0, 12.0]
+
+
+def test_a_fleet_in_the_data_is_that_of_the_field() -> None:
+    """In attributes, models and posts, of fleets at any depth; one that was given, too."""
+    shop: Any = busy_shop()
+    shop.ways = {"items": shop.items, "desks": shop.desks, "look": shop.items.get}
+    shop.order.model = model = Plain()
+    model.state, model.tags = "processing", [shop.items]
+    shop.desks[1].beside = shop.desks
+    snapshot = Snapshot.take(shop)
+
+    def is_right(shop: Any) -> bool:
+        assert shop.ways["items"] is shop.order.model.tags[0] is shop.items
+        assert shop.ways["desks"] is shop.desks[1].beside is shop.desks
+        return shop.ways["look"]("a") is shop.items["a"] and shop.items.holder is shop
+
+    assert is_right(snapshot.restore(Shop))
+    items = Fleet({"a": Item(), "b": Item()})
+    given = snapshot.restore(Shop, items=items)
+    assert given.items is items
+    assert is_right(given)
+    known = shop.items, shop.desks
+    del shop.ways, model.tags, shop.items["a"]
+    snapshot.restore_into(shop)
+    assert (shop.items, shop.desks) == known
+    assert shop.items is known[0]
+    assert is_right(shop)
+    del shop.ways["look"]  # a bound method has no form in JSON
+    read = Snapshot.from_json(Snapshot.take(shop).to_json())
+    again: Any = read.restore(Shop)
+    again.ways["look"] = again.ways["items"].get
+    assert is_right(again)
+
+
+def depot_class(*, has_more: bool) -> Any:
+    """Return a class with an optional fleet, and maybe another fleet before it."""
+    fleet: Any = Fleet[str, Item] | None
+    names = ["more", "items"] if has_more else ["items"]
+    annotations = {**dict.fromkeys(names, fleet), "way": Any}
+    namespace: dict[str, Any] = {"__annotations__": annotations, "__module__": __name__}
+    return type("Depot", (Orchestrator,), {**namespace, **dict.fromkeys(annotations)})
+
+
+def test_a_fleet_in_the_data_is_made_where_there_was_none() -> None:
+    """A field that holds nothing gets the fleet that data points to, or nothing if that fails."""
+    kind = depot_class(has_more=False)
+    without, depot = kind(), kind(Fleet({"a": Item()}))
+    depot.way = depot.items
+    text = Snapshot.take(depot).to_json()
+    for snapshot in (Snapshot.take(depot), Snapshot.from_json(text)):
+        empty = kind()
+        snapshot.restore_into(empty)
+        assert empty.way is empty.items
+        assert empty.items["a"].current_state_value == "ordered"
+        empty.items["b"] = Item()
+        assert empty.items.holder is empty
+    hooked = Snapshot.take(depot, dump=lambda *_args: 1)
+    with pytest.raises(SnapshotDoesNotFitError):
+        hooked.restore_into(without, load=lambda *_args: 1 / 0)
+    assert (without.items, without.way) == (None, None)
+    other = depot_class(has_more=True)
+    again = Snapshot.from_json(text).restore(other)
+    assert again.way is again.items
+    assert again.more is None
+
+
+def test_a_fleet_that_was_made_too_early_is_taken_back() -> None:
+    """Where a hook fails the field holds nothing again, and everything is as it was."""
+
+    class Store(Orchestrator):
+        order: Order
+        items: Fleet[str, Item] | None = None
+        way: Any = None
+
+    store = Store(Order())
+    before = Snapshot.take(store)
+    full: Any = Store(Order(), items=Fleet())
+    full.way = full.items
+    taken = Snapshot.take(full, dump=lambda *_args: 1)
+    with pytest.raises(ZeroDivisionError):
+        taken.restore_into(store, load=lambda *_args: 1 / 0)
+    assert store.items is None
+    assert Snapshot.take(store) == before
+    taken.restore_into(store, load=lambda _name, _data, model: model)
+    assert store.way is store.items
+    assert store.items == {}
 
 
 def test_data_that_cannot_be_copied_is_asked_for() -> None:
@@ -1283,6 +1370,49 @@ def test_a_state_that_is_noted_when_it_is_set_is_restored_first() -> None:
     snapshot.restore_into(shop)
     assert shop.order.model.changes == 1
     assert Snapshot.take(snapshot.restore(Shop)) == snapshot
+
+
+class Tagged:
+    """Has slots."""
+
+    __slots__ = ("late", "tags")
+    late: Any
+    tags: Any
+
+
+@attrs.define
+class TaggedRow(Tagged):
+    """An attrs class on slots, which remembers what it has computed."""
+
+    total: int = 0
+    state: Any = None
+
+    @cached_property
+    def double(self) -> Any:
+        return [self.total * 2, threading.Lock()]
+
+
+class TaggedShop(Tagged, Shop):
+    """An orchestrator on slots."""
+
+
+def test_slots_of_what_tells_its_attributes_are_kept() -> None:
+    """Those that attrs has not made: what it has computed in them is computed again."""
+    shop: Any = TaggedShop(Order(TaggedRow(3)))
+    shop.order.model.tags, shop.late = ["x"], ["late"]
+    assert shop.order.model.double[0] == 6
+    snapshot = Snapshot.take(shop)
+    for again in (
+        snapshot.restore(TaggedShop),
+        Snapshot.from_json(snapshot.to_json()).restore(TaggedShop),
+    ):
+        held: Any = again
+        assert (held.order.model.tags, held.late, hasattr(held, "tags")) == (["x"], ["late"], False)
+        assert held.order.model.double[0] == 6
+    shop.order.model.tags.append("y")
+    shop.late, shop.tags = None, 3
+    snapshot.restore_into(shop)
+    assert (shop.order.model.tags, shop.late, hasattr(shop, "tags")) == (["x"], ["late"], False)
 
 
 class HalfSlots(Slots):
