@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._clocks import use_clock
+from statemachines_orchestrator._joints import Joints
+from statemachines_orchestrator._walking import made
 from statemachines_orchestrator._wiring import Wire, conditions_of, wiring
+from statemachines_orchestrator.clock import VirtualClock
 from statemachines_orchestrator.diagrams import FORMATS, diagram
 from statemachines_orchestrator.exceptions import OrchestratorError
 from statemachines_orchestrator.exploration import explore, lint
@@ -156,7 +160,7 @@ def _lint(given: Any) -> str:
 def _explore(given: Any) -> str:
     make = _found(given.target)
     result = explore(
-        (lambda: make) if isinstance(make, Orchestrator) else make,
+        _again(make) if isinstance(make, Orchestrator) else make,
         events=given.event,
         invariants=[_found(one) for one in given.invariant],
         can_always=[_goal(one) for one in given.can_always],
@@ -169,6 +173,23 @@ def _explore(given: Any) -> str:
         sys.stderr.write("\r\x1b[K")
     given.has_found = bool(result.findings)
     return f"{format(result, _format(given, EXPLORE_FORMATS, 'text'))}\n"
+
+
+def _again(owner: Orchestrator) -> Callable[[], Orchestrator]:
+    """Return what makes an instance stand where it stands now, for each walk from there.
+
+    The trace of a finding is recorded on a walk of its own, after the one that has found it.
+    """
+    joints = Joints(made(lambda: owner, "explore()"), None, "any")
+    _key, first = joints.read()
+
+    def again() -> Orchestrator:
+        use_clock(owner, VirtualClock())
+        joints.read()
+        joints.put(first)
+        return owner
+
+    return again
 
 
 def _goal(text: str) -> dict[str, tuple[str, ...]]:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import json
 import keyword
 import re
+import sys
+from functools import partial
+from itertools import chain, count
+from pathlib import PurePath
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from statemachines_orchestrator._walking import Walk, call_of, source_of
+from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.orchestrator import Orchestrator
 from statemachines_orchestrator.traces import Trace, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from statemachines_orchestrator._covering import WiringCoverage
     from statemachines_orchestrator._steps import Step
@@ -22,6 +31,10 @@ __all__ = ["Exploration", "Finding", "Replay"]
 
 _MOST_TOLD = 10
 """So many findings of one kind, and things that never happened, are printed."""
+_PACKAGE = "statemachines_orchestrator"
+_OWN = ("shop", "answer", "lost", "finding")
+"""What a test calls so itself; what it imports and is called so has another name there."""
+_ENDED = "a step that is refused now: the way ends there"
 
 
 @attrs.frozen(eq=False)
@@ -33,10 +46,9 @@ class Replay:
     events: Any
     failing: tuple[bool, ...]
     """Of each step, whether something failed in it."""
-    check: str = ""
-    """What a test asserts at the end of the way: source, with `shop` for the orchestrator."""
-    needs: tuple[Any, ...] = ()
-    """What that source calls, to be imported."""
+    check: tuple[Any, ...] = ()
+    """What a test asks at the end of the way, in the place of a last event that raised: source,
+    with `shop` for the orchestrator. What is no string stands there by its name."""
 
 
 @attrs.frozen
@@ -82,64 +94,184 @@ class Finding:
     def as_test(self) -> str:
         """Return the source of a pytest function that goes the way, and fails as long as it leads.
 
-        Where the mended orchestrator refuses a step of the way, the test fails there: drop it then.
-        What makes the orchestrator, and predicates, are imported: they must be of a module, and
-        not defined in a function. Arguments stand there by their `repr`.
-        Raises `DeclarationError`, with the fix, for what cannot be imported.
+        Where a step of the way is refused once it is mended, its timer not pending any more, or its
+        member gone, the way ends: what is asked in the end is asked there.
+        What makes the orchestrator, and predicates, are imported. What cannot be, a lambda, or what
+        is defined in a function, is a name to fill in, with a comment. Arguments stand there by
+        their `repr`.
         """
         replay: Any = self.replay
-        expression, needs = call_of(replay.make, replay.where)
-        body = [f"shop = {expression}"]
-        names: dict[str, dict[str, None]] = {}
+        test = f"test_{self._slug()}"
+        names = _Names(replay.where, test)
+        body = [f"shop = {names.call(replay.make)}"]
         if any(step.kind == "timer" for step in self.path):
-            names["statemachines_orchestrator"] = dict.fromkeys(("VirtualClock", "use_clock"))
-            names["statemachines_orchestrator.testing"] = {"elapse": None}
-            body.append("use_clock(shop, VirtualClock())")
-        if "explore(" in replay.check:
-            names["statemachines_orchestrator.exploration"] = {"explore": None}
-        for one in (*needs, *replay.needs):
-            module, name = source_of(one, replay.where)
-            names.setdefault(module, {})[name] = None
-        body += self._calls()
-        body += [replay.check] if replay.check else []
-        lines = [
-            f"from {module} import {', '.join(sorted(needed))}"
-            for module, needed in sorted(names.items())
-        ]
-        if "with suppress(Exception):" in body:
-            lines = ["from contextlib import suppress", "", *lines]
-        head = [*lines, "", "", f"def test_{self._slug()}():", f'    """{_plain(self.text)}"""']
-        return "\n".join([*head, *(f"    {line}" for line in body), ""])
+            clock = names.imported(_PACKAGE, "VirtualClock")
+            body.append(f"{names.imported(_PACKAGE, 'use_clock')}(shop, {clock}())")
+        body += self._way(names)
+        check = "".join(one if isinstance(one, str) else names.of(one) for one in replay.check)
+        body += check.splitlines()
+        head = [*names.head(), "", "", f"def {test}():", f'    """{_plain(self.text)}"""']
+        return "\n".join([*head, *_indented(body), ""])
 
-    def _calls(self) -> Iterator[str]:
-        """Yield the calls of the path; those that raise on the way are let pass."""
+    def _way(self, names: _Names) -> list[str]:
+        """Return the calls of the path, and where they end if it is mended.
+
+        That is no `suppress`, which from Python 3.12 on looks into groups of exceptions: there it
+        would suppress as well that a reaction sends what is refused.
+        """
+        replay: Any = self.replay
+        path = self.path[:-1] if self.kind == "raised" and replay.check else self.path
+        calls = list(self._calls(path, names))
+        ends: list[str] = []
+        if any(step.kind == "event" for step in path):
+            ends.append(names.imported("statemachine.exceptions", "TransitionNotAllowed"))
+        if any(step.kind == "timer" for step in path):
+            ends.append(names.imported(_PACKAGE, "DeclarationError"))
+        if any("[" in step.told_path for step in path):
+            ends.append("KeyError")
+        if not ends:
+            return calls
+        told = ends[0] if len(ends) == 1 else f"({', '.join(sorted(ends))})"
+        return ["try:", *_indented(calls), f"except {told}:", f"    pass  # {_ENDED}"]
+
+    def _calls(self, path: Sequence[Step], names: _Names) -> Iterator[str]:
+        """Yield the calls of a path; those that raise on the way are let pass."""
         replay: Any = self.replay
         last = len(self.path) - 1
         raises_itself = self.kind in {"failure", "raised", "runaway"}
-        for at, (step, fails) in enumerate(zip(self.path, replay.failing, strict=True)):
+        for at, (step, fails) in enumerate(zip(path, replay.failing, strict=False)):
             if fails and not (raises_itself and at == last):
-                yield "with suppress(Exception):"
-                yield f"    {_call(step)}"
+                yield f"with {names.imported('contextlib', 'suppress')}(Exception):"
+                yield f"    {_call(step, names)}"
             else:
-                yield _call(step)
+                yield _call(step, names)
 
     def _slug(self) -> str:
         steps = "_".join(step.name for step in self.path[-2:]) or "at_the_beginning"
         return re.sub(r"\W+", "_", f"{self.kind}_after_{steps}").strip("_").lower()
 
 
+class _Names:
+    """The names in the source of a test: all are free, whatever what it imports is called."""
+
+    def __init__(self, where: str, test: str) -> None:
+        self.where = where
+        self.taken = {*dir(builtins), *_OWN, test}
+        self.imports: dict[tuple[str, str], str] = {}
+        self.missing: dict[int, tuple[str, Any]] = {}
+        """What cannot be imported, by its identity, each with its name."""
+
+    def of(self, thing: Any, hint: str = "given") -> str:
+        """Return the source of a thing: a literal, or what is imported, or else a name."""
+        given: Any = thing
+        if isinstance(thing, partial):
+            partially = self.imported("functools", "partial")
+            return f"{partially}({', '.join([self.of(given.func), *self._arguments(given)])})"
+        if isinstance(thing, MethodType):
+            return f"{self.of(thing.__self__, hint)}.{thing.__name__}"
+        if _is_literal(thing):
+            return repr(thing)
+        try:
+            module, name = source_of(thing, self.where)
+        except DeclarationError:
+            return self._missing(thing, hint)
+        below = thing.__qualname__.partition(".")[2]
+        return ".".join(part for part in (self.imported(module, name), below) if part)
+
+    def call(self, make: Any) -> str:
+        """Return the source that makes an orchestrator."""
+        given: Any = make
+        if isinstance(make, partial):
+            return f"{self.of(given.func, 'make')}({', '.join(self._arguments(given))})"
+        if not (isinstance(make, type) and issubclass(make, Orchestrator)):
+            return f"{self.of(make, 'make')}()"
+        text, needs = call_of(make, self.where)
+        parts: list[str] = []
+        for one in needs:  # its calls, from left to right
+            before, _name, text = text.partition(f"{one.__qualname__}(")
+            parts.append(f"{before}{self.of(one, one.__name__)}(")
+        return "".join([*parts, text])
+
+    def _arguments(self, made: Any) -> Iterator[str]:
+        yield from map(self.of, made.args)
+        yield from (f"{name}={self.of(value)}" for name, value in made.keywords.items())
+
+    def imported(self, module: str, name: str) -> str:
+        """Return the name by which something is imported."""
+        if module == "builtins":
+            return name
+        if (module, name) not in self.imports:
+            self.imports[module, name] = self._free(name, module.rpartition(".")[2])
+        return self.imports[module, name]
+
+    def _missing(self, thing: Any, hint: str) -> str:
+        """Return the name of what is to be filled in."""
+        if id(thing) not in self.missing:
+            name = getattr(thing, "__name__", "")
+            wanted = name if name.isidentifier() else hint
+            self.missing[id(thing)] = self._free(wanted, "another"), thing
+        return self.missing[id(thing)][0]
+
+    def _free(self, name: str, prefix: str) -> str:
+        """Return a name that stands for nothing else, and that pytest does not collect."""
+        several = (f"its_{name}_{number}" for number in count(2))
+        tried = chain((name, f"{prefix}_{name}"), several)
+        free = next(one for one in tried if one not in self.taken and one[:4].lower() != "test")
+        self.taken.add(free)
+        return free
+
+    def head(self) -> list[str]:
+        """Return the lines that import what the test needs, and tell what is missing."""
+        modules: dict[str, list[str]] = {}
+        for (module, name), free in self.imports.items():
+            told = name if name == free else f"{name} as {free}"
+            modules.setdefault(module, []).append(told)
+        groups: tuple[list[str], list[str]] = ([], [])
+        for module, names in sorted(modules.items()):
+            is_ours = module.partition(".")[0] not in sys.stdlib_module_names
+            groups[is_ours].append(f"from {module} import {', '.join(sorted(names))}")
+        stubs = [
+            f"{name} = ...  # fill in: {_place(thing)}, which cannot be imported"
+            for name, thing in self.missing.values()
+        ]
+        lines = [line for group in (*groups, stubs) if group for line in ("", *group)]
+        return lines[1:]
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether its `repr` is a literal that gives the same."""
+    try:
+        return type(ast.literal_eval(repr(value))) is type(value)
+    except Exception:  # noqa: BLE001 - it is anything, and so is its repr
+        return False
+
+
+def _place(thing: Any) -> str:
+    """Return what a thing is called, and where a function stands."""
+    name = getattr(thing, "__qualname__", f"a {type(thing).__qualname__}")
+    code = getattr(thing, "__code__", None)
+    if code is None:
+        return name
+    return f"{name} ({PurePath(code.co_filename).name}, line {code.co_firstlineno})"
+
+
 def _plain(text: str) -> str:
     return text.replace("\\", "/").replace('"', "'")
 
 
-def _call(step: Step) -> str:
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"    {line}" for line in lines)
+
+
+def _call(step: Step, names: _Names) -> str:
     """Return a step as source."""
     if step.kind == "signal":
         return f"shop.publish({', '.join([repr(step.name), *_several(step)])})"
     if step.kind == "timer":
         target = f"shop.{step.told_path}" if step.told_path else "shop"
         nth = [f"nth={step.nth}"] if step.nth else []
-        return f"elapse({', '.join([target, repr(step.name), *map(repr, step.keys), *nth])})"
+        elapse = names.imported(f"{_PACKAGE}.testing", "elapse")
+        return f"{elapse}({', '.join([target, repr(step.name), *map(repr, step.keys), *nth])})"
     is_plain = step.name.isidentifier() and not keyword.iskeyword(step.name)
     if is_plain:
         return f"shop.{step.told_path}.{step.name}({step.arguments})"
@@ -191,7 +323,8 @@ class Exploration:
     def __str__(self) -> str:
         """Return the report."""
         bound = "all there are" if self.complete else "NOT all there are: the limit was reached"
-        lines = [f"{self.name}: {self.states} joint states, {self.steps} steps; {bound}"]
+        states, steps = _counted(self.states, "joint state"), _counted(self.steps, "step")
+        lines = [f"{self.name}: {states}, {steps}; {bound}"]
         lines.append(_counted(len(self.findings), "finding") if self.findings else "nothing found")
         for kind in dict.fromkeys(one.kind for one in self.findings):
             found = self.of(kind)

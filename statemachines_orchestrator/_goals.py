@@ -57,10 +57,8 @@ class Invariant:
     name: str
     """`money_is_right`; of an inner orchestrator `desks.money_is_right`."""
     ask: Callable[[], Any]
-    source: str
-    """How a test asks it."""
-    needs: Any = None
-    """What must be imported for that."""
+    source: tuple[Any, ...]
+    """How a test asks it; what is no string stands there by its name."""
 
     def violation(self) -> tuple[bool, Exception | None]:
         """Return whether it is violated, and what it raised."""
@@ -93,15 +91,14 @@ def invariants_of(whole: Whole, predicates: Iterable[Any]) -> Iterator[Invariant
         for name in _marked(owner.__class__):
             source = ".".join(part for part in ("shop", told, name) if part)
             full = f"{names}.{name}" if names else name
-            yield Invariant(full, getattr(owner, name), f"{source}()")
+            yield Invariant(full, getattr(owner, name), (f"{source}()",))
     given: Counter[str] = Counter()
     for predicate in predicates:
         name = _name_of(predicate)
-        qualified = getattr(predicate, "__qualname__", name)
         given[name] += 1
         if given[name] > 1:
             name = f"{name}, number {given[name]}"
-        yield Invariant(name, partial(predicate, whole.owner), f"{qualified}(shop)", predicate)
+        yield Invariant(name, partial(predicate, whole.owner), (predicate, "(shop)"))
 
 
 def predicates_of(given: Any, where: str) -> list[Callable[[Any], Any]]:
@@ -137,9 +134,9 @@ class Goal:
     given: Any
 
     @property
-    def source(self) -> str:
-        """How a test names it; a predicate must be imported."""
-        return str(getattr(self.given, "__qualname__", repr(self.given)))
+    def source(self) -> Any:
+        """How a test names it: a mapping by its source, a predicate by its name."""
+        return self.given if callable(self.given) else repr(self.given)
 
 
 def goals_of(given: Any, owner: Any, where: str) -> list[Goal]:

@@ -315,7 +315,7 @@ def _without_addresses(value: Any, around: tuple[int, ...]) -> str:
     if not _ADDRESS.search(text) or id(value) in around:
         return _ADDRESS.sub("", text)
     around = (*around, id(value))
-    held: Any = value
+    held, kind = value, value.__class__
     parts: list[Any] = []
     if isinstance(value, dict):
         parts += held.items()
@@ -323,5 +323,6 @@ def _without_addresses(value: Any, around: tuple[int, ...]) -> str:
         parts += held
     parts += attributes_in(value).items()
     told = [_without_addresses(one, around) for one in parts]
-    ordered = sorted(told) if isinstance(value, (set, frozenset)) else told
-    return f"{type(value).__qualname__}({', '.join(ordered)})"
+    if issubclass(kind, (set, frozenset)):
+        told.sort()
+    return f"{kind.__qualname__}({', '.join(told)})"

@@ -14,8 +14,9 @@ tuple positional ones. A signal of the domain is published if it is named there.
 
 **What is one state.** The configurations of all machines, with what history states remember and
 which have ended; the members of fleets; the pending timeouts and posts; and what `key` returns of
-the data, which else is that of the first way there. Data that fields, attributes and models hold is
-put back for each step, by deep copies; what only closures and globals hold is not.
+the data, which else is that of the first way there. Data that fields, attributes and models hold,
+in slots and in containers too, is put back for each step, by deep copies. What cannot be copied, a
+lock, stays the same object in every state; what closures and globals hold is not put back.
 
 **Time.** The walk has a clock of its own. In every state a pending timer may come due as well: with
 `time="any"` each of them, whatever its deadline, which finds races; a state then is which are
@@ -44,6 +45,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import attrs
+from statemachine.exceptions import TransitionNotAllowed
 
 from statemachines_orchestrator._covering import Covered, Tally, WiringCoverage, wiring_coverage
 from statemachines_orchestrator._findings import Exploration, Finding, Replay
@@ -60,7 +62,7 @@ from statemachines_orchestrator._wholes import names_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from statemachines_orchestrator._goals import Goal, Invariant
     from statemachines_orchestrator._joints import Joint
@@ -86,6 +88,11 @@ __all__ = [
 ]
 
 _WHERE = "explore()"
+_LIMIT = 100_000
+_NOT_HERE = "assert all(finding.path for finding in lost)  # none is lost without a further step"
+"""A goal that is lost where a walk begins is found there: the first such state is told."""
+_ENDING = (TransitionNotAllowed, DeclarationError, KeyError)
+"""In the test of a finding these tell that a step is refused, is not pending, has no member."""
 _TOLD_EVERY = 500
 """After so many steps progress is told."""
 
@@ -111,7 +118,7 @@ def explore(  # noqa: PLR0913 - the options of an exploration
     may_rest: Goals | None = None,
     key: Callable[[Any], Hashable] | None = None,
     time: Literal["any", "order"] = "any",
-    limit: int | None = 100_000,
+    limit: int | None = _LIMIT,
     progress: Callable[[Progress], object] | None = None,
 ) -> Exploration:
     """Walk, breadth first, through every joint state that outside events can lead to.
@@ -317,8 +324,7 @@ class _Exploring:
         *,
         fails: bool = False,
         exception: Exception | None = None,
-        check: str = "",
-        needs: tuple[Any, ...] = (),
+        check: tuple[Any, ...] = (),
     ) -> None:
         """Keep a finding, if it is the first of its like."""
         self.counts[key] += 1
@@ -328,7 +334,7 @@ class _Exploring:
         failing = [failed for _step, failed in way]
         if step is not None:
             failing[-1] = fails
-        replay = Replay(self.make, _WHERE, self.events, tuple(failing), check, needs)
+        replay = Replay(self.make, _WHERE, self.events, tuple(failing), check)
         path = tuple(step for step, _failed in way)
         facts = (text, path, repr(self.walk.owner), exception, 1, replay)
         self.found[key] = Finding(str(key[0]), *facts)
@@ -350,8 +356,20 @@ class _Exploring:
             self.find(key, text, at, step, fails=True, exception=failure)
         if error is not None:
             key = ("raised", step.kind, step.told_path, step.name, type(error))
-            self.find(key, f"{step} raised {shown(error)}", at, step, fails=True, exception=error)
+            check = self._alone(at, step) if isinstance(error, _ENDING) else ()
+            facts: Any = {"fails": True, "exception": error, "check": check}
+            self.find(key, f"{step} raised {shown(error)}", at, step, **facts)
         return True
+
+    def _alone(self, at: int, step: Step) -> tuple[Any, ...]:
+        """Return what asks whether a step raises what also ends a way in a test: by a walk."""
+        extra = self.joints[at].extra
+        structure = self.walk.joints.structure if extra is None else extra.structure
+        names = names_of(step.path, structure.whole.orchestrators)
+        topic = f"{names}.{step.name}" if names else step.name
+        events = {topic: dict(step.kwargs) or step.args or None}
+        asked = f'(lambda: shop, limit=1, events={events!r}).of("raised")'
+        return "assert not ", explore, asked
 
     def check(self, target: int, at: int, step: Step | None, *, fails: bool) -> None:
         """Ask the invariants, where the orchestrator stands now; a state is counted once."""
@@ -364,31 +382,31 @@ class _Exploring:
             if is_violated and (one.name, target) not in self.violated:
                 self.violated.add((one.name, target))
                 told = "" if error is None else f": {shown(error)}"
-                check = one.source if error is not None else f"assert {one.source}"
-                needs = () if one.needs is None else (one.needs,)
-                facts: Any = {"exception": error, "check": check, "needs": needs}
+                check = ("answer = ", *one.source, "\nassert answer or answer is None")
+                facts: Any = {"exception": error, "check": check}
                 text = f"{one.name} does not hold{told}"
                 self.find(("invariant", one.name), text, at, step, fails=fails, **facts)
 
     def stuck(self, at: int) -> None:
         """Keep that nothing more can happen in a state."""
         self.walk.joints.put(self.joints[at])
-        options, needs = self._options(may_rest=self.may_rest)
-        check = f"assert not explore(lambda: shop, limit=1{options}).stuck"
+        options = self._options(may_rest=self.may_rest)
+        check = ("assert not ", explore, "(lambda: shop, limit=1", *options, ").stuck")
         text = "nothing more can happen, and not every machine is final"
-        self.find(("stuck", at), text, at, None, check=check, needs=needs)
+        self.find(("stuck", at), text, at, None, check=check)
 
-    def _options(self, **goals: list[Goal]) -> tuple[str, tuple[Any, ...]]:
-        """Return the options of this exploration as source, and what they need imported."""
-        text = "" if self.events is None else f", events={self.events!r}"
-        text += ', time="order"' if self.walk.is_ordered else ""
-        key: Any = self.walk.joints.key
-        needs: list[Any] = [] if key is None else [key]
-        text += "" if key is None else f", key={getattr(key, '__qualname__', '')}"
+    def _options(self, **goals: list[Goal]) -> Iterator[Any]:
+        """Yield the options of this exploration as source; what is no string by its name."""
+        if self.events is not None:
+            yield f", events={self.events!r}"
+        if self.walk.is_ordered:
+            yield ', time="order"'
+        if self.walk.joints.key is not None:
+            yield from (", key=", self.walk.joints.key)
         for name, several in goals.items():
-            text += f", {name}=[{', '.join(goal.source for goal in several)}]" if several else ""
-            needs += [goal.given for goal in several if callable(goal.given)]
-        return text, tuple(needs)
+            for number, goal in enumerate(several):
+                yield from (f", {name}=[" if number == 0 else ", ", goal.source)
+            yield "]" if several else ""
 
     def look_back(self, number: int, goal: Goal) -> None:
         """Find the states from which a goal cannot be reached: those that nothing leads back to."""
@@ -410,9 +428,11 @@ class _Exploring:
             return
         first = lost[0]
         self.walk.joints.put(self.joints[first])
-        options, needs = self._options(can_always=[goal])
+        is_far = self.limit is None or self.limit > _LIMIT
+        limit = f", limit={self.limit}" if is_far else ""
+        options = self._options(can_always=[goal])
+        check = ("lost = ", explore, "(lambda: shop", limit, *options, ').of("goal")\n', _NOT_HERE)
         text = f"from here on it can never be that {goal.text}"
-        check = f'assert not explore(lambda: shop{options}).of("goal")'
         key = ("goal", number)
-        self.find(key, text, first, None, check=check, needs=needs)
+        self.find(key, text, first, None, check=check)
         self.counts[key] = len(lost)

@@ -24,9 +24,16 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = "python -m statemachines_orchestrator"
 
 SHOP = """\
+import threading
+from typing import Any
+
+import attrs
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, on, on_enter, timeout
+from statemachines_orchestrator import (
+    Fleet, Orchestrator, VirtualClock, on, on_enter, timeout, use_clock
+)
+from statemachines_orchestrator.exploration import invariant
 
 
 class Light(StateMachine):
@@ -71,6 +78,44 @@ def make():
 
 def is_dark(pair):
     return pair.one.current_state_value == "off"
+
+
+def not_both(pair):
+    return "off" in (pair.one.current_state_value, pair.two.current_state_value)
+
+
+class Street(Orchestrator):
+
+    door: Light
+    lamps: Fleet[str, Light] = attrs.field(factory=lambda: Fleet({"a": Light()}))
+    lock: Any = attrs.field(factory=threading.Lock, repr=False)
+    log: list[str] = attrs.field(factory=list[str])
+
+    @on("door.flip")
+    def later(self):
+        self.log.append("flip")
+        if len(self.log) == 2:
+            self.post("lamps.flip", delay=5)
+
+    @on_enter("lamps.on")
+    def note(self):
+        if self.door.current_state_value == "off":
+            del self.lamps["a"]
+
+    @invariant
+    def has_lamps(self):
+        return len(self.lamps) > 0
+
+
+def make_street():
+    street = Street(Light())
+    use_clock(street, VirtualClock())
+    street.door.flip()
+    street.post("lamps.flip", delay=7)
+    return street
+
+
+street = make_street()
 """
 
 
@@ -129,8 +174,8 @@ def test_wiring_prints_what_leads_to_what(run: Callable[..., tuple[int, str, str
     """One line for each topic of each reaction, with its place in the source."""
     told = (
         "one.flip -> follow -> two.flip [if wanted, if enabled]"
-        "    lamps.Pair.follow (lamps.py, line 16)\n"
-        "timeout:one.on -> late [every 3 s]    lamps.Pair.late (lamps.py, line 19)\n"
+        "    lamps.Pair.follow (lamps.py, line 23)\n"
+        "timeout:one.on -> late [every 3 s]    lamps.Pair.late (lamps.py, line 26)\n"
     )
     assert run("wiring", "lamps:Pair") == (0, told, "")
 
@@ -160,7 +205,7 @@ def test_trace_tells_what_happened(
     [
         (("draw", "lamps"), "'lamps' is no MODULE:NAME. Write it as package.module:Class"),
         (("draw", ":Pair"), "':Pair' is no MODULE:NAME. Write it as package.module:Class"),
-        (("draw", "lamps:Pear"), "lamps has no 'Pear'. It has Dark, Pair"),
+        (("draw", "lamps:Pear"), "lamps has no 'Pear'. It has Dark, Pair, Street"),
         (("draw", "empty:Pear"), "empty has no 'Pear'. It has no orchestrator"),
         (
             ("wiring", "broken:Pair"),
@@ -328,3 +373,25 @@ def test_explore_shows_how_far_it_is(
     assert out.startswith("Pair: ")
     assert err.startswith("\r[##############################] ")
     assert err.endswith(" steps\r\x1b[K")
+
+
+def test_what_is_found_of_an_instance_is_told_in_full(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    """The trace of a finding begins where the instance stood, as that of a function does."""
+    asked = ("--invariant", "lamps:not_both", "--event", "two.flip", "--event", "one.flip")
+    plain = ("explore", "lamps:Holder.pair", *asked)
+    drawn = run(*plain, "--format", "mermaid")[1]
+    assert drawn == run("explore", "lamps:make", *asked, "--format", "mermaid")[1]
+    assert drawn.count("off → on") == 2
+    told: dict[str, str] = {}
+    for form in ("text", "json", "mermaid"):
+        how = ("--event", "door.flip", "--format", form)
+        told[form] = run("explore", "lamps:make_street", *how)[1]
+        sys.modules.pop("lamps")  # a walk leaves an instance where it ends
+        assert run("explore", "lamps:street", *how)[1] == told[form]
+    for form in ("text", "json"):
+        assert "has_lamps does not hold" in told[form]
+        assert "lamps.flip comes due" in told[form]
+    for part in ("on → off", "flip (posted)", "off → on", "reaction note"):
+        assert part in told["mermaid"]
