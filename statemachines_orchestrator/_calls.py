@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._frames import here, joined
+from statemachines_orchestrator._inbox import run_events
 from statemachines_orchestrator._joins import take_over
 from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator._places import place_of
@@ -36,6 +37,7 @@ __all__ = [
     "Call",
     "enqueue",
     "in_cascade",
+    "lost",
     "new_cascade",
     "observer_failed",
     "run",
@@ -58,25 +60,19 @@ def run(seam: Seam) -> Any:
     frame: Any = here.get()
     cascade = None if frame is None else joined(frame)
     if frame is None or cascade is None:
-        return to_rest(seam.host_loop, seam)
+        return to_rest(None, seam)
     if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
         here.set(cascade)
     try:
-        result = seam.host_loop()
-        if seam.queue:
-            _run_stranded(seam, cascade)
-    except Exception:
-        _run_stranded(seam, cascade)
-        raise
+        return run_events(seam, cascade)
     finally:
         if seam.at_rest:
             seam.rest()
         here.set(frame)
-    return result
 
 
-def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
-    """Run an outermost call: `start`, then everything that follows from it."""
+def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
+    """Run an outermost call: `start`, or a machine's events; then everything that follows."""
     frame = here.get()
     begun = seam.begun.pop(get_ident(), None) if seam is not None and seam.begun else None
     cascade = begun or Cascade()
@@ -84,14 +80,11 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
     result = error = runaway = None
     try:
         try:
-            result = start()
+            result = start() if start else run_events(seam, cascade)
         except Exception as caught:  # noqa: BLE001 - raised below, when the cascade is at rest
             error = caught
-        if seam is not None:
-            if seam.queue:
-                _run_stranded(seam, cascade)
-            if seam.at_rest:
-                seam.rest()
+        if seam is not None and seam.at_rest:
+            seam.rest()
         if cascade.needs_drain():
             cascade.drain()
     except RunawayCascadeError as caught:
@@ -110,17 +103,14 @@ def to_rest(start: Callable[[], Any], seam: Seam | None = None) -> Any:
     return _conclude(cascade, result, error, runaway)
 
 
-def _run_stranded(seam: Seam, cascade: Cascade) -> None:
-    """Run what the host left in the machine's queue; what raises there is a failure of its own."""
-    head = None
-    while (trigger := seam.stranded()) is not None and trigger is not head:
-        head = trigger
-        try:
-            seam.host_loop()
-        except Exception as error:  # noqa: BLE001 - it is another caller's event
-            if seam.stranded() is not head:  # else nothing was taken: an eventless guard raised
-                name = f"{seam.publishers[0].name}.{head.event}"
-                cascade.keep(f"{name}, left in the machine's queue", None, error)
+def lost(seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
+    """Announce and keep what another caller's event raised, who has been answered already."""
+    for publisher in seam.publishers[:1]:
+        place, name = publisher.place, f"{publisher.name}.{trigger.event}"
+        holder.cascade.keep(f"{name}, left in the machine's queue", None, error)
+        if place.is_asked_for("failed"):
+            cause = getattr(trigger.kwargs, "seq", None)
+            place.publish("failed:", name, place.owner, partial(_failed, place, name, cause, error))
 
 
 # Async ----------------------------------------------------------------------------------------
@@ -203,10 +193,10 @@ class Call:
         self.cascade.abandon()
 
 
-def run_async(seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
+def run_async(seam: Seam, args: tuple[Any, ...], payload: Payload | None, mine: Any) -> Any:
     """Return the coroutine that runs the loop of an async machine, and what follows from it."""
     call = Call(seam.begun.pop(get_ident(), None) if seam.begun else None)
-    coroutine = to_rest_async(call, partial(seam.run_to_rest, *args))
+    coroutine = to_rest_async(call, partial(seam.run_to_rest, mine, args, call))
     if payload is not None:
         payload.call = call
         call.coroutine = weakref.ref(coroutine, call.drop)
@@ -307,13 +297,11 @@ def observer_failed(owner: Any, name: str, error: Exception, record: Any) -> Non
     cascade.keep(name, record, error)
     place = place_of(owner)
     if place is not None and place.is_asked_for("failed") and not isinstance(record, Failed):
-        failed = partial(
-            Failed,
-            seq=next_seq(),
-            cause=getattr(record, "seq", None),
-            path=place.path,
-            keys=place.keys,
-            name=name,
-            exception=error,
-        )
-        place.publish("failed:", name, owner, failed)
+        cause = getattr(record, "seq", None)
+        place.publish("failed:", name, owner, partial(_failed, place, name, cause, error))
+
+
+def _failed(place: Any, name: str, cause: int | None, error: Exception) -> Failed:
+    return Failed(
+        seq=next_seq(), cause=cause, path=place.path, keys=place.keys, name=name, exception=error
+    )

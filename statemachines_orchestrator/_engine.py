@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from functools import partial
-from heapq import heapify
 from inspect import iscoroutinefunction
 from operator import attrgetter
 from threading import RLock, current_thread, get_ident
@@ -34,6 +33,7 @@ from statemachine.utils import (
 
 from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
+from statemachines_orchestrator._inbox import Inbox, run_events_async
 from statemachines_orchestrator.records import next_seq
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ __all__ = [
 ]
 
 _SEAM = "_orchestration"
+_QUEUE = "external_queue" if HOST_IS_3 else "_external_queue"
 _SEAMS_2 = (
     "_external_queue _trigger sm._callbacks._registry sm._callbacks.call sm._callbacks.async_call"
 )
@@ -101,8 +102,16 @@ class Runner(Protocol):
     def run(self, seam: Seam) -> Any:
         """Run a sync machine's loop."""
 
-    def run_async(self, seam: Seam, args: tuple[Any, ...], payload: Payload | None) -> Any:
-        """Return the awaitable that runs an async machine's loop; `payload` is the event."""
+    def run_async(
+        self, seam: Seam, args: tuple[Any, ...], payload: Payload | None, mine: Any
+    ) -> Any:
+        """Return the awaitable that runs an async machine's loop; `payload` is the event.
+
+        `mine` is it too, where the host gives nobody anything to wait for.
+        """
+
+    def lost(self, seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
+        """Tell in the cascade of `holder` that another caller's event raised."""
 
     def new_cascade(self) -> Any:
         """Make the cascade of an outermost call whose event was just put."""
@@ -120,14 +129,15 @@ class Seam:
         "entries",
         "exits",
         *dict.fromkeys(_HOSTS.values()),
+        "inbox",
         "injected",
         "is_async",
         "machine",
+        "mine",
         "nested",
         "publishers",
         "registered",
         "runner",
-        "waiting",
     )
 
     host_put: Any
@@ -157,9 +167,12 @@ class Seam:
         self.is_async = iscoroutinefunction(engine.processing_loop)
         if self.is_async:
             self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
-        self.waiting: Any = _waiting_for(engine)
+        self.inbox = Inbox(getattr(engine, _QUEUE), is_async=self.is_async)
+        setattr(engine, _QUEUE, self.inbox)
         self.begun: dict[int, Any] = {}
         """The cascades of calls whose event was put, by thread, until their loop takes them."""
+        self.mine: dict[int, Any] = {}
+        """The events that were put, by thread, until their loop begins."""
         self.at_rest: dict[Any, Callable[[], None]] = {}
         """What is to be done as soon as the machine is at rest, once for each who asks for it."""
         self._install(machine, engine)
@@ -168,7 +181,7 @@ class Seam:
         setattr(engine, _SEAM, self)
         facts = facts_of(machine.__class__)
         self.nested = facts.nested
-        for trigger in tuple(self.queue):  # an async machine's initial state, not entered yet
+        for trigger in tuple(self.inbox.events):  # an initial state that was not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
         self._replace(engine, "put", self.put)
         self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
@@ -226,6 +239,7 @@ class Seam:
         if len(ours) < sum(hasattr(self, name) for name in set(_HOSTS.values())):
             return
         engine.__dict__.pop(_SEAM, None)
+        setattr(engine, _QUEUE, self.inbox.handed_back())
         for owner, name in ours:
             host = getattr(self, _HOSTS[name])
             if getattr(host, "__func__", None) is getattr(owner.__class__, name):
@@ -272,7 +286,7 @@ class Seam:
 
     def _is_needed(self) -> bool:
         """Whether the machine is in mid-step, or a call will run it whose event was just put."""
-        return is_in_mid_step(self.machine) or (not self.is_async and bool(self.queue))
+        return is_in_mid_step(self.machine) or (not self.is_async and len(self.inbox) > 0)
 
     # In -----------------------------------------------------------------------------------
 
@@ -285,7 +299,7 @@ class Seam:
         payload.seam = self
         payload.seq = seq
         payload.cause = cause
-        payload.call = payload.coroutine = payload.root = None
+        payload.call = payload.coroutine = payload.root = payload.origin = None
         return payload
 
     def put(self, trigger: Any, *args: Any, **kwargs: Any) -> None:
@@ -297,6 +311,10 @@ class Seam:
         cascade = None if frame is None else joined(frame)
         cause = None if frame is None or cascade is None else frame.seq
         payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
+        if self.inbox.begun is not None:
+            payload.origin = self.inbox.origin_at(frame)
+        if payload.origin is None and not self.is_async:
+            self.mine[get_ident()] = payload
         self.host_put(trigger, *args, **kwargs)
         if self.is_async and HOST_IS_3 and trigger.future is not None:
             self.calls[trigger.future] = payload
@@ -323,18 +341,11 @@ class Seam:
                 publisher.sent(trigger, payload)
         except BaseException:
             self.begun.pop(get_ident(), None)
-            self.withdraw(payload)
+            self.mine.pop(get_ident(), None)
+            self.inbox.take_out(payload)
             raise
         finally:
             here.set(frame)
-
-    def withdraw(self, payload: Any) -> None:
-        """Take an event that has not been taken yet out of the machine's queue."""
-        queue = self.queue
-        for index in [at for at, trigger in enumerate(tuple(queue)) if trigger.kwargs is payload]:
-            del queue[index]
-        if HOST_IS_3:
-            heapify(queue)
 
     def _is_of_host(self, event: str) -> bool:
         """Whether the host itself sends this event from outside: an invocation that ended."""
@@ -354,6 +365,7 @@ class Seam:
         trigger.kwargs = payload = self.payload(trigger.kwargs, frame.seq, frame.seq)
         payload.call = frame.call if type(frame) is Payload else None
         payload.root = frame.root
+        payload.origin = self.inbox.origin_at(frame)
         return self.host_eventless(trigger)
 
     def mark_for_invoke(self, state: Any, event_kwargs: Any = None) -> None:
@@ -410,11 +422,11 @@ class Seam:
         """Drop the events of a machine that has ended, where the host leaves them: before 3.2."""
         if not getattr(self.machine._engine, "running", True):
             self._ignore_what_waits()
-            self.queue.clear()
+            self.inbox.events.clear()
 
     def _ignore_what_waits(self) -> None:
         internal = self.machine._engine.internal_queue
-        for trigger in (*sorted(internal.queue.queue), *sorted(self.queue)):
+        for trigger in (*sorted(internal.queue.queue), *sorted(self.inbox.events)):
             self.ignored(trigger)
         internal.clear()
 
@@ -448,37 +460,34 @@ class Seam:
         for publisher in self.publishers:
             publisher.place.wake_timers()
         payload = self.calls.pop(args[0], None) if args and args[0] is not None else None
-        last = self.queue[-1].kwargs if self.queue and not HOST_IS_3 else payload
-        coroutine = self.runner.run_async(self, args, payload)
+        last = self.inbox.events[-1].kwargs if len(self.inbox) and not HOST_IS_3 else payload
+        mine = last.own_origin() if type(last) is Payload else None
+        coroutine = self.runner.run_async(self, args, payload, mine)
         if type(last) is Payload:
             last.coroutine = ref(coroutine)
         return coroutine
 
-    async def run_to_rest(self, *args: Any) -> Any:
+    async def run_to_rest(self, mine: Any, args: tuple[Any, ...], holder: Any) -> Any:
         """Run the host's loop, and do what waits for its end."""
         try:
-            return await self.host_loop(*args)
+            return await run_events_async(self, mine, args, holder)
         finally:
-            if self.queue:
-                self.drop_if_ended()
+            if self.is_free():
+                self.inbox.begun = None
             if self.at_rest:
                 self.rest()
 
-    @property
-    def queue(self) -> Any:
-        """The events that wait for the machine: a heap on 3.x, and not always the same list."""
-        return self.waiting.queue if HOST_IS_3 else self.waiting
+    def is_free(self) -> bool:
+        """Whether nobody runs the machine; if it has ended, what waits for it is dropped."""
+        if self.machine._engine._processing.locked():
+            return False
+        self.drop_if_ended()
+        return True
 
     def stranded(self) -> Any:
-        """Return the first of the events that the host left in its queue when its loop ended.
-
-        Those of a machine that has ended are too late, and dropped, as 3.2 does itself.
-        """
-        engine = self.machine._engine
-        if engine._processing.locked() or not self.publishers:
-            return None
-        self.drop_if_ended()
-        return next(iter(tuple(self.queue)), None)
+        """Return the first of the events that the host left in its queue when its loop ended."""
+        events = self.inbox.events
+        return next(iter(tuple(events)), None) if self.publishers and self.is_free() else None
 
     # Committed ----------------------------------------------------------------------------
 
@@ -642,9 +651,8 @@ def is_in_mid_step(machine: Any) -> bool:
         return True
     if not iscoroutinefunction(engine.__class__.processing_loop):
         return False
-    waiting = _waiting_for(engine)
-    queue = waiting.queue if HOST_IS_3 else waiting
-    return any(_is_awaited(trigger) for trigger in tuple(queue))
+    waiting = getattr(engine, _QUEUE)
+    return any(map(_is_awaited, tuple(waiting.queue.queue if HOST_IS_3 else waiting)))
 
 
 def _is_awaited(trigger: Any) -> bool:
@@ -661,11 +669,6 @@ def _is_awaited(trigger: Any) -> bool:
     return future is None or not future.done()
 
 
-def _waiting_for(engine: Any) -> Any:
-    """Return what holds the events that wait: a `PriorityQueue` on 3.x, a deque on 2.x."""
-    return engine.external_queue.queue if HOST_IS_3 else engine._external_queue
-
-
 def is_async(machine: Any) -> bool:
     """Whether the machine runs on the host's async engine."""
     seam = seam_of(machine)
@@ -675,11 +678,11 @@ def is_async(machine: Any) -> bool:
 def withdraw(machine: Any, coroutine: Any) -> None:
     """Take the event out of the machine's queue whose caller was given `coroutine` to await."""
     seam: Any = seam_of(machine)
-    for trigger in tuple(seam.queue):
+    for trigger in tuple(seam.inbox.events):
         payload = trigger.kwargs
         given = payload.coroutine if type(payload) is Payload else None
         if given is not None and given() is coroutine:
-            seam.withdraw(payload)
+            seam.inbox.take_out(payload)
 
 
 def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
@@ -690,10 +693,10 @@ def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
     if HOST_IS_3:
         machine._engine.running = not has_ended  # what has ended takes no event, nor this one
     seam: Any = seam_of(machine)
-    waits = [trigger for trigger in seam.queue if trigger.event == _INITIAL]
+    waits = [trigger for trigger in seam.inbox.events if trigger.event == _INITIAL]
     if has_begun:
         for trigger in waits:
-            seam.withdraw(trigger.kwargs)
+            seam.inbox.take_out(trigger.kwargs)
     elif not waits:
         trigger = TriggerData(machine, event=BoundEvent(_INITIAL, _sm=machine))
         trigger.kwargs = seam.payload({}, None, None)

@@ -35,7 +35,7 @@ class Payload(dict[str, Any]):
     SCXML documents see it as `_event.data`, and invoked children are sent it.
     """
 
-    __slots__ = ("call", "cause", "coroutine", "root", "seam", "seq")
+    __slots__ = ("call", "cause", "coroutine", "origin", "root", "seam", "seq")
 
     seam: Any
     """The seam of the machine."""
@@ -49,6 +49,8 @@ class Payload(dict[str, Any]):
     """A weak reference to what the caller of an async machine was given to await."""
     root: Any
     """The call that runs the machine while it takes this event."""
+    origin: Any
+    """The event from outside that the machine ran when this one was queued, `None` if none."""
 
     def copy(self) -> dict[str, Any]:
         """Return the keyword arguments for a callback, and make this step the current frame."""
@@ -58,6 +60,10 @@ class Payload(dict[str, Any]):
             here.set(self)
         injected = self.seam.injected
         return {**self, **injected} if self else injected.copy()
+
+    def own_origin(self) -> Any:
+        """Return the event from outside that this one comes from: itself, or another."""
+        return self if self.origin is None else self.origin
 
     @property
     def holder(self) -> Any:

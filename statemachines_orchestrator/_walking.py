@@ -301,10 +301,7 @@ def source_of(thing: Any, where: str) -> tuple[str, str]:
 
 
 def call_of(make: Any, where: str) -> tuple[str, list[Any]]:
-    """Return the source that makes an orchestrator, and what must be imported for it."""
-    cls: Any = make
-    if not (isinstance(make, type) and issubclass(make, Orchestrator)):
-        return f"{getattr(cls, '__qualname__', '')}()", [cls]
+    """Return the source that makes one of a class, and what must be imported for it."""
     needs: list[Any] = [make]
     parts: list[str] = []
     for alias, kind in _kinds(make):

@@ -24,6 +24,7 @@ from statemachines_orchestrator import (
     _agenda,
 )
 from statemachines_orchestrator import clock as clocks
+from statemachines_orchestrator._places import place_of
 
 
 def fails(error: BaseException) -> Any:
@@ -389,3 +390,16 @@ def test_a_program_ends_while_something_is_pending(posts: int) -> None:
     program = [sys.executable, "-c", PROGRAM.format(posts=posts)]
     done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_at_the_end_of_a_program_nothing_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orchestrator that is dropped then leaves its clock alone."""
+    program: dict[str, Any] = {}
+    exec(PROGRAM.format(posts=1), program)  # noqa: S102 - it is the one above
+    timers = place_of(program["room"]).timers
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "is_finalizing", lambda: True)
+        timers.__del__()
+    assert len(timers.pending()) == 1
+    timers.__del__()
+    assert timers.pending() == []

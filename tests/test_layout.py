@@ -28,6 +28,7 @@ FLOORS = [
     "_bus",
     "_host",
     "_frames",
+    "_inbox",
     "_engine",
     "_enabled",
     "fleets",

@@ -2101,7 +2101,8 @@ def test_a_waiting_timer_that_changes_its_clock_waits_on() -> None:
             log.append("late")
 
     shop = Shop(Stored())
-    waiting = timers_of(place_of(shop)).waiting
+    timers = timers_of(place_of(shop))
+    waiting = timers.waiting
     (before,) = waiting
     use_clock(shop, SystemClock())
     assert list(waiting) == [before]
@@ -2111,13 +2112,13 @@ def test_a_waiting_timer_that_changes_its_clock_waits_on() -> None:
 
     async def second() -> None:
         await shop.order.touch()
-        await until(lambda: log)
+        await until(lambda: log and len(timers.pending()) == len(posted))
 
     asyncio.run(first())
-    shop.post("order.touch", delay=60)
+    posted = [*timers.delays, shop.post("order.touch", delay=60)]
     asyncio.run(second())
-    assert log == ["late"]
-    assert len(timers_of(place_of(shop)).pending()) == 2
+    assert set(log) == {"late"}  # once more where the machine is slow: touching begins it anew
+    assert timers.pending() == posted
     assert not waiting
 
 
