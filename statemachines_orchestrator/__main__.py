@@ -38,7 +38,8 @@ examples:
 
 What is meant is named as module:Class, or module:name of an instance; the current folder is on the
 path. A trace is a file that Trace.to_jsonl() has written. explore also takes a function that makes
-an orchestrator. Its status, and that of lint, is 1 if something was found.
+an orchestrator. Its status, and that of lint, is 1 if something was found, and where the limit was
+reached: then nothing is proved.
 """
 
 TRACE_FORMATS = ("tree", "mermaid", "jsonl")
@@ -171,7 +172,7 @@ def _explore(given: Any) -> str:
     )
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
-    given.has_found = bool(result.findings)
+    given.has_found = not result.ok
     return f"{format(result, _format(given, EXPLORE_FORMATS, 'text'))}\n"
 
 

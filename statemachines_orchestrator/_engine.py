@@ -46,6 +46,7 @@ __all__ = [
     "attach",
     "attaching",
     "callbacks_of",
+    "forget_queued",
     "is_async",
     "is_in_mid_step",
     "lasting_loop",
@@ -313,9 +314,9 @@ class Seam:
         payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
         if self.inbox.begun is not None:
             payload.origin = self.inbox.origin_at(frame)
+        self.host_put(trigger, *args, **kwargs)
         if payload.origin is None and not self.is_async:
             self.mine[get_ident()] = payload
-        self.host_put(trigger, *args, **kwargs)
         if self.is_async and HOST_IS_3 and trigger.future is not None:
             self.calls[trigger.future] = payload
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
@@ -701,6 +702,13 @@ def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
         trigger = TriggerData(machine, event=BoundEvent(_INITIAL, _sm=machine))
         trigger.kwargs = seam.payload({}, None, None)
         seam.host_put(trigger)
+
+
+def forget_queued(machine: Any) -> None:
+    """Drop what the machine would have taken next, after a step that was stopped."""
+    seam_of(machine).inbox.take_all()
+    if HOST_IS_3:
+        machine._engine.internal_queue.clear()
 
 
 def machine_of(event: Any) -> Any:

@@ -139,6 +139,12 @@ def _hosts_attributes() -> frozenset[str]:
     return frozenset(vars(Reference())) - {"one", "other"}
 
 
+def listeners_of(machine: Any) -> list[Any]:
+    """Return the listeners of a machine, its model not among them."""
+    known: dict[Any, Any] = getattr(machine, "_listeners", {})
+    return list(known.values() if HOST_IS_3 else known)
+
+
 def own_attributes(machine: Any) -> dict[str, Any]:
     """Return what was set on a machine itself by its callbacks and its users."""
     hosts = _hosts_attributes()

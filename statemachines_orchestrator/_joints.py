@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 import attrs
 
 from statemachines_orchestrator._attachment import arrange_all
-from statemachines_orchestrator._host import own_attributes
+from statemachines_orchestrator._host import listeners_of, own_attributes
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._packing import attributes_in
+from statemachines_orchestrator._packing import Ref, attributes_in
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._timers import Delay, timers_of
 from statemachines_orchestrator._wholes import (
@@ -39,7 +40,6 @@ from statemachines_orchestrator._wholes import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-    from statemachines_orchestrator._packing import Ref
     from statemachines_orchestrator._timers import Kept
     from statemachines_orchestrator._wholes import Local, Path
     from statemachines_orchestrator.clock import VirtualClock
@@ -50,6 +50,7 @@ Pending: TypeAlias = "tuple[Path, Kept]"
 """A pending timer, with the path of its orchestrator."""
 _ROUNDED = 9
 """What is left of a time is compared to so many digits: to a nanosecond."""
+_PACKAGE = __name__.partition(".")[0]
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
@@ -79,6 +80,32 @@ def _held(owner: Any, name: str) -> list[tuple[Hashable, Any]] | None:
     return None if value is None else list(members_in(value))
 
 
+def _called(receiver: Any) -> Any:
+    """Return what a signal calls: blinker holds it weakly where it was asked to."""
+    return receiver() if issubclass(receiver.__class__, ref) else receiver
+
+
+def _listening(whole: Whole) -> Iterator[Any]:
+    """Yield the listeners of all machines, and what observers are methods of.
+
+    Their data is put back in themselves, for the machines and the buses go on calling them.
+    """
+    heard = [one for machine in whole.machines.values() for one in listeners_of(machine)]
+    for place in whole.places():
+        for signal in list(place.bus.values()):
+            receivers: list[Any] = list(signal.receivers.values())
+            heard += [getattr(_called(one), "__self__", None) for one in receivers]
+    known = {id(one) for one in (*whole.machines.values(), *whole.orchestrators.values())}
+    known.update(map(id, whole.models))
+    for one in heard:
+        kind = one.__class__
+        is_ours = kind.__module__.partition(".")[0] == _PACKAGE
+        if one is None or id(one) in known or is_ours or isinstance(one, (type, ModuleType)):
+            continue
+        known.add(id(one))
+        yield one
+
+
 class Structure:
     """Which machines and orchestrators there are, and where: it changes if members come and go."""
 
@@ -91,7 +118,9 @@ class Structure:
         self.joins = [join for place in self.places for join in place.joins]
         fields = whole.state_fields()
         self.state_fields = [fields[id(model)] for model in whole.models]
-        self.things = [*self.machines, *self.owners, *whole.models]
+        self.listeners = list(_listening(whole))
+        """What hears of the machines beside their models."""
+        self.things = [*self.machines, *self.owners, *whole.models, *self.listeners]
         """What may have data."""
         self.held = [
             (owner, name, _held(owner, name))
@@ -135,6 +164,18 @@ class Structure:
         yield from map(attributes_of_orchestrator, self.owners)
         for model, fields in zip(self.whole.models, self.state_fields, strict=True):
             yield attributes_of_model(model, fields) or {}
+        for listener in self.listeners:
+            yield attributes_of_model(listener, ())
+
+    def memo(self, timers: Any) -> Memo:
+        """Return what tells what in data points to something that lives here."""
+        listening = {id(one): Ref("listener", at) for at, one in enumerate(self.listeners)}
+        return {**self.whole.memo(timers), **listening}
+
+    def live(self, delays: Mapping[int, Any]) -> dict[Ref, Any]:
+        """Return everything that data may point to, by what stands for it."""
+        listening = {Ref("listener", at): one for at, one in enumerate(self.listeners)}
+        return {**self.whole.live(delays), **listening}
 
 
 class Joints:
@@ -221,7 +262,7 @@ class Joints:
         if not (has_data or timers or now or self.may_change or self.key is not None):
             return None
         has_posts = any(not value.reaction for _path, _timer, value in timers)
-        memo = structure.whole.memo(timers) if has_data or has_posts else Memo({})
+        memo = structure.memo(timers) if has_data or has_posts else Memo({})
         return Extra(
             structure,
             tuple(kept(one, memo) for one in structure.attributes()) if has_data else (),
@@ -278,7 +319,7 @@ class Joints:
             if not value.reaction
         }
         data = () if extra is None else extra.data
-        live = structure.whole.live(delays) if data or delays else {}
+        live = structure.live(delays) if data or delays else {}
         memo: dict[Any, Any] = {}
         if data or structure.has_data():
             self._put_data(data or (NO_DATA,) * len(structure.things), live, memo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from inspect import signature
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from statemachine.exceptions import TransitionNotAllowed
 
 from statemachines_orchestrator._attrs import attributes_of
 from statemachines_orchestrator._clocks import use_clock
+from statemachines_orchestrator._engine import forget_queued
 from statemachines_orchestrator._host import has_ended
 from statemachines_orchestrator._joints import Joints
 from statemachines_orchestrator._places import place_of
@@ -53,12 +55,21 @@ MOST_TURNS = 1_000
 """A walk looks for loops sooner than operation does: the bound that is no loop doubles anyway."""
 
 
+MOST_MOVES = 10 * MOST_TURNS
+"""A machine that queues events for itself without end comes to no turn: it is stopped here."""
+
+
+class _Endless(BaseException):
+    """Stops a step that does not end, whatever its callbacks catch."""
+
+
 def made(make: Any, where: str) -> Any:
     """Make an orchestrator: by a factory, or of a class, whose machines are made by theirs."""
     cls = make if isinstance(make, type) else None
     if cls is not None and issubclass(cls, Orchestrator):
         owner: Any = cls(**_arguments(cls, where))
     elif callable(make):
+        _check_arguments(make, where)
         owner = make()
     else:
         problem = f"it was given {make!r}, which makes no orchestrator"
@@ -71,6 +82,20 @@ def made(make: Any, where: str) -> Any:
         problem = f"{owner!r} is held by another orchestrator, or not built yet"
         raise DeclarationError(where, problem, "Give it the outermost one")
     return owner
+
+
+def _check_arguments(make: Any, where: str) -> None:
+    """Refuse what wants to be called with arguments."""
+    try:
+        parameters = signature(make)
+    except (TypeError, ValueError):  # a builtin may not tell
+        return
+    try:
+        parameters.bind()
+    except TypeError as error:
+        problem = f"{make!r} cannot be called without arguments: {error}"
+        fix = "Give it a function of no arguments that returns an orchestrator"
+        raise DeclarationError(where, problem, fix) from None
 
 
 def _kinds(cls: Any) -> Iterator[tuple[str, Any]]:
@@ -110,6 +135,8 @@ class Outcome:
     error: Exception | None = None
     """What the step raised, other than that it was refused."""
     is_refused: bool = False
+    moves: list[Any] = attrs.Factory(list[Any])
+    """The records of the transitions."""
     failures: list[tuple[str, Exception]] = attrs.Factory(list[tuple[str, Exception]])
     """The reactions, posts and observers that failed."""
 
@@ -164,6 +191,7 @@ class Walk:
         kind = record.__class__
         if kind is Transitioned:
             self.outcome.moved = True
+            self._count(record)
         elif kind is Failed:
             failed: Any = record
             self.outcome.failures.append((named(record), failed.exception))
@@ -172,6 +200,13 @@ class Walk:
             self.outcome.ignored = f"{place_in_words(record)}.{ignored.event}"
         if self.hear is not None and (kind is Transitioned or kind is Started):
             self.hear(record)
+
+    def _count(self, record: Any) -> None:
+        """Count the transitions of a step, and stop one that does not end: no turn may come."""
+        moves = self.outcome.moves
+        moves.append(record)
+        if len(moves) > MOST_MOVES:
+            raise _Endless
 
     # Where it stands ----------------------------------------------------------------------
 
@@ -240,6 +275,12 @@ class Walk:
                 outcome.failures.extend((one.reaction, one.exception) for one in errors.failures)
         except Exception as error:  # noqa: BLE001 - it is a finding
             outcome.error = error
+        except _Endless:
+            last = outcome.moves[-MOST_TURNS:]
+            loop = tuple(dict.fromkeys(f"{place_in_words(one)}.{one.event}" for one in last))
+            outcome.error = RunawayCascadeError(self.where, 0, 0, (*loop, loop[0]))
+            for machine in self.joints.structure.machines:
+                forget_queued(machine)
         return outcome
 
     def _run(self, step: Step) -> None:

@@ -14,9 +14,10 @@ tuple positional ones. A signal of the domain is published if it is named there.
 
 **What is one state.** The configurations of all machines, with what history states remember and
 which have ended; the members of fleets; the pending timeouts and posts; and what `key` returns of
-the data, which else is that of the first way there. Data that fields, attributes and models hold,
-in slots and in containers too, is put back for each step, by deep copies. What cannot be copied, a
-lock, stays the same object in every state; what closures and globals hold is not put back.
+the data, which else is that of the first way there. Data that fields, attributes, models and
+listeners hold, in slots and in containers too, is put back for each step, by deep copies. What
+cannot be copied, a lock, stays the same object in every state; what closures and globals hold is
+not put back.
 
 **Time.** The walk has a clock of its own. In every state a pending timer may come due as well: with
 `time="any"` each of them, whatever its deadline, which finds races; a state then is which are
@@ -30,8 +31,9 @@ step; violated is what returns something false other than `None`, and what raise
 from which what `can_always` names cannot be reached any more. `failure`: reactions that failed.
 `raised`: events that raised, other than that they were refused. `runaway`: cascades without end,
 whose state does not count; a loop is looked for from 1,000 turns on, sooner than `max_reactions`
-has it. Each finding has the path that leads there: of all paths one with the
-fewest steps, the first of these. Two explorations of what behaves the same give the same report.
+has it, and a step of more than 10,000 transitions is one as well. Each finding has the path that
+leads there: of all paths one with the fewest steps, the first of these. Two explorations of what
+behaves the same give the same report.
 
 Beside it: what can be told without running anything (`lint`), and what runs of tests exercised
 (`wiring_coverage`).

@@ -158,7 +158,8 @@ class Snapshot(Standing):
     ) -> None:
         """Put an orchestrator back to where the one stood that was taken.
 
-        Its machines, models and observers stay the same objects. Members that a fleet has and the
+        Its machines, models and observers stay the same objects; data is replaced, so an observer
+        that is a method of data in a field hears for the old one. Members that a fleet has and the
         snapshot has not are taken out, those that it lacks are built and put in; that is no move.
         `load(name, data, model)` brings a model up to date, and returns it.
         Data that could not be copied stays as it is. `timers` is as in `restore`.

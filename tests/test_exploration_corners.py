@@ -16,7 +16,7 @@ from statemachine import State, StateMachine
 from statemachines_orchestrator import DeclarationError, Fleet, Orchestrator, domain_signal, on
 from statemachines_orchestrator._joints import Structure, identity
 from statemachines_orchestrator._timers import Kept
-from statemachines_orchestrator.exploration import explore
+from statemachines_orchestrator.exploration import explore, invariant
 
 if TYPE_CHECKING:
     from conftest import Engine
@@ -231,3 +231,135 @@ def test_an_async_member_that_comes_in_a_running_loop_is_refused() -> None:
 def test_one_joint_state_is_told_as_one() -> None:
     """Words are right for one, too."""
     assert str(explore(Pair, events=[], limit=1)).startswith("Pair: 1 joint state, 0 steps; ")
+
+
+# What hears of machines ------------------------------------------------------------------------
+
+
+class Door(StateMachine):
+    """A machine that has nothing to do with the others."""
+
+    closed = State(initial=True)
+    opened = State(final=True)
+    open = closed.to(opened)
+
+
+class Once(StateMachine):
+    """Its guard asks a listener."""
+
+    a = State(initial=True)
+    b = State()
+    c = State(final=True)
+    go = a.to(b)
+    end = b.to(c, cond="allowed")
+
+
+class Budget:
+    """A listener that keeps something."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    def on_go(self) -> None:
+        self.left -= 1
+
+    def allowed(self) -> bool:
+        return self.left >= 0
+
+
+class Beside(Orchestrator):
+    """The listener of its machine is its own data as well."""
+
+    one: Once
+    door: Door
+    budget: Any = None
+
+
+def test_the_data_of_a_listener_is_put_back(engine: Engine) -> None:
+    """It is put back in the listener itself, which the machine goes on calling."""
+
+    def make(*, is_held: bool) -> Any:
+        budget = Budget()
+        machine = entered(engine, engine.machine(Once)(listeners=[budget]))
+        return Beside(machine, made(engine, Door), budget if is_held else None)
+
+    for is_held in (False, True):
+        result = explore(
+            partial(make, is_held=is_held),
+            invariants=lambda beside: beside.budget is None or beside.budget.left in (0, 1),
+        )
+        assert (result.states, result.findings) == (6, ())
+
+
+@attrs.define
+class Metrics:
+    """Data with an observer."""
+
+    heard: int = 0
+
+    def hear(self, _sender: Any, record: Any) -> None:
+        self.heard += record is not None
+
+
+class Measured(Orchestrator):
+    """What its observer counts is what has happened."""
+
+    one: Once
+    two: Once
+    metrics: Metrics = attrs.field(factory=Metrics)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.bus.signal("*").connect(self.metrics.hear)
+
+    @invariant
+    def all_is_counted(self) -> bool:
+        moves = ["abc".index(one.current_state_value) for one in (self.one, self.two)]
+        return self.metrics.heard == sum(moves)
+
+
+def free(engine: Engine) -> Any:
+    """Return a machine whose guard is satisfied."""
+    return entered(engine, engine.machine(Once)(listeners=[Budget()]))
+
+
+def test_the_data_of_an_observer_is_put_back(engine: Engine) -> None:
+    """An observer that is a method of data goes on counting there."""
+    result = explore(lambda: Measured(free(engine), free(engine)))
+    assert (result.states, result.findings) == (9, ())
+
+
+def test_a_machine_that_never_rests_is_a_runaway(engine: Engine) -> None:
+    """It queues its own next event, in no turn of a cascade: the walk goes on behind it."""
+
+    class Restless(StateMachine):
+        a = State(initial=True)
+        b = State(final=True)
+        ping = a.to.itself()
+        end = a.to(b)
+
+        def after_ping(self) -> Any:
+            sent = self.ping()
+            return None if sent is None else sent.close()
+
+    class Held(Orchestrator):
+        one: Restless
+        door: Door
+
+    result = explore(lambda: Held(made(engine, Restless), made(engine, Door)))
+    assert (result.states, result.complete) == (4, True)
+    (runaway,) = result.findings
+    assert (runaway.kind, runaway.count) == ("runaway", 2)
+    assert runaway.text == "a cascade does not end: one.ping → one.ping"
+
+
+def test_a_factory_that_wants_arguments_is_refused() -> None:
+    """Before it is called, in a sentence."""
+
+    def make(one: Light) -> Pair:
+        return Pair(one, Light())
+
+    with pytest.raises(DeclarationError, match=r"missing a required argument: 'one'.*Give it a"):
+        explore(make)  # type: ignore[arg-type]
+    with pytest.raises(DeclarationError, match="made 'x', which is no orchestrator"):
+        explore(partial(str, "x"))  # type: ignore[arg-type]
