@@ -3,6 +3,7 @@
 The seams are put on the engine of one machine instance.
 The host rebuilds the engine when a machine is copied or unpickled, so a copy is a bare machine.
 
+    waiting     3.x engine.external_queue, 2.x engine._external_queue: an `Inbox`
     in          engine.put              every event gets a `Payload`: `orc`, its cascade, its cause
     at rest     engine.processing_loop  a call begins here and has come to rest when it returns
     ignored     3.x engine.select_transitions, 2.x engine._trigger; events dropped at the end

@@ -10,7 +10,6 @@ import re
 import sys
 from functools import partial
 from itertools import chain, count
-from pathlib import PurePath
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import attrs
 from statemachines_orchestrator._walking import Walk, call_of, source_of
 from statemachines_orchestrator.exceptions import DeclarationError
 from statemachines_orchestrator.orchestrator import Orchestrator
+from statemachines_orchestrator.reactions import place
 from statemachines_orchestrator.traces import Trace, tracing
 
 if TYPE_CHECKING:
@@ -247,12 +247,8 @@ def _is_literal(value: Any) -> bool:
 
 
 def _place(thing: Any) -> str:
-    """Return what a thing is called, and where a function stands."""
-    name = getattr(thing, "__qualname__", f"a {type(thing).__qualname__}")
-    code = getattr(thing, "__code__", None)
-    if code is None:
-        return name
-    return f"{name} ({PurePath(code.co_filename).name}, line {code.co_firstlineno})"
+    """Return where a function or class stands; of an object what it is."""
+    return place(thing) if hasattr(thing, "__qualname__") else f"a {type(thing).__qualname__}"
 
 
 def _plain(text: str) -> str:

@@ -6,7 +6,6 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -16,6 +15,7 @@ from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import machines_at
 from statemachines_orchestrator._wholes import names_of, words_of
 from statemachines_orchestrator.exceptions import DeclarationError
+from statemachines_orchestrator.reactions import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,10 +119,7 @@ def _name_of(predicate: Any) -> str:
     while isinstance(predicate, partial):
         predicate = predicate.func
     name = str(getattr(predicate, "__name__", type(predicate).__name__))
-    if name != "<lambda>":
-        return name
-    code = predicate.__code__
-    return f"the lambda in {PurePath(code.co_filename).name}, line {code.co_firstlineno}"
+    return place(predicate) if name == "<lambda>" else name
 
 
 @attrs.frozen

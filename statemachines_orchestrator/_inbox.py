@@ -191,6 +191,21 @@ def run_events(seam: Any, holder: Any) -> Any:
     mine = seam.mine.pop(thread, None)
     if not inbox.lock.acquire(blocking=False):  # who runs the machine takes the event
         return seam.host_loop() if inbox.thread == thread else None
+    begun, result, error = _loop(seam, thread)
+    is_mine = begun is None or mine is None or begun.kwargs is mine
+    if is_mine and error is None and not (inbox.queue.queue if HOST_IS_3 else len(inbox)):
+        return result  # the way of most events
+    run = _Run(seam, mine, holder)
+    run.note(begun, result, error)
+    while run.goes_on(begun) and inbox.lock.acquire(blocking=False):
+        begun, result, error = _loop(seam, thread)
+        run.note(begun, result, error)
+    return run.outcome()
+
+
+def _loop(seam: Any, thread: int) -> tuple[Any, Any, Exception | None]:
+    """Run one loop of the host, the lock in hand: what it began with, its result, its exception."""
+    inbox = seam.inbox
     error = result = None
     try:
         inbox.thread = thread
@@ -200,33 +215,7 @@ def run_events(seam: Any, holder: Any) -> Any:
     finally:
         begun, inbox.begun, inbox.thread = inbox.begun, None, None
         inbox.lock.release()
-    is_mine = begun is None or mine is None or begun.kwargs is mine or origin_of(begun) is mine
-    if is_mine and not (inbox.queue.queue if HOST_IS_3 else len(inbox)):  # the way of most events
-        if error is None:
-            return result
-        try:
-            raise error
-        finally:
-            del error  # it holds this frame
-    return _run_others(seam, _Run(seam, mine, holder), begun, result, error)
-
-
-def _run_others(seam: Any, run: _Run, begun: Any, result: Any, error: Exception | None) -> Any:
-    """Run what waits beside the caller's event, each by a loop of its own."""
-    inbox = seam.inbox
-    while True:
-        run.note(begun, result, error)
-        if not run.goes_on(begun) or not inbox.lock.acquire(blocking=False):
-            return run.outcome()
-        error = result = None
-        try:
-            inbox.thread = get_ident()
-            result = seam.host_loop()
-        except Exception as raised:  # noqa: BLE001 - it is told whose it is
-            error = raised
-        finally:
-            begun, inbox.begun, inbox.thread = inbox.begun, None, None
-            inbox.lock.release()
+    return begun, result, error
 
 
 class _Run:

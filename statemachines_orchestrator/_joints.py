@@ -118,9 +118,8 @@ class Structure:
         self.joins = [join for place in self.places for join in place.joins]
         fields = whole.state_fields()
         self.state_fields = [fields[id(model)] for model in whole.models]
-        self.listeners = list(_listening(whole))
-        """What hears of the machines beside their models."""
-        self.things = [*self.machines, *self.owners, *whole.models, *self.listeners]
+        whole.listeners = list(_listening(whole))
+        self.things = [*self.machines, *self.owners, *whole.models, *whole.listeners]
         """What may have data."""
         self.held = [
             (owner, name, _held(owner, name))
@@ -164,18 +163,8 @@ class Structure:
         yield from map(attributes_of_orchestrator, self.owners)
         for model, fields in zip(self.whole.models, self.state_fields, strict=True):
             yield attributes_of_model(model, fields) or {}
-        for listener in self.listeners:
+        for listener in self.whole.listeners:
             yield attributes_of_model(listener, ())
-
-    def memo(self, timers: Any) -> Memo:
-        """Return what tells what in data points to something that lives here."""
-        listening = {id(one): Ref("listener", at) for at, one in enumerate(self.listeners)}
-        return {**self.whole.memo(timers), **listening}
-
-    def live(self, delays: Mapping[int, Any]) -> dict[Ref, Any]:
-        """Return everything that data may point to, by what stands for it."""
-        listening = {Ref("listener", at): one for at, one in enumerate(self.listeners)}
-        return {**self.whole.live(delays), **listening}
 
 
 class Joints:
@@ -262,7 +251,7 @@ class Joints:
         if not (has_data or timers or now or self.may_change or self.key is not None):
             return None
         has_posts = any(not value.reaction for _path, _timer, value in timers)
-        memo = structure.memo(timers) if has_data or has_posts else Memo({})
+        memo = structure.whole.memo(timers) if has_data or has_posts else Memo({})
         return Extra(
             structure,
             tuple(kept(one, memo) for one in structure.attributes()) if has_data else (),
@@ -319,7 +308,7 @@ class Joints:
             if not value.reaction
         }
         data = () if extra is None else extra.data
-        live = structure.live(delays) if data or delays else {}
+        live = structure.whole.live(delays) if data or delays else {}
         memo: dict[Any, Any] = {}
         if data or structure.has_data():
             self._put_data(data or (NO_DATA,) * len(structure.things), live, memo)

@@ -128,8 +128,6 @@ def _arguments(cls: Any, where: str) -> dict[str, Any]:
 class Outcome:
     """What came of one step."""
 
-    moved: bool = False
-    """Whether a transition took place."""
     ignored: str = ""
     """The event that enabled no transition, if there was one."""
     error: Exception | None = None
@@ -190,8 +188,9 @@ class Walk:
         """Note what happens in a step."""
         kind = record.__class__
         if kind is Transitioned:
-            self.outcome.moved = True
-            self._count(record)
+            self.outcome.moves.append(record)
+            if len(self.outcome.moves) > MOST_MOVES:
+                raise _Endless
         elif kind is Failed:
             failed: Any = record
             self.outcome.failures.append((named(record), failed.exception))
@@ -200,13 +199,6 @@ class Walk:
             self.outcome.ignored = f"{place_in_words(record)}.{ignored.event}"
         if self.hear is not None and (kind is Transitioned or kind is Started):
             self.hear(record)
-
-    def _count(self, record: Any) -> None:
-        """Count the transitions of a step, and stop one that does not end: no turn may come."""
-        moves = self.outcome.moves
-        moves.append(record)
-        if len(moves) > MOST_MOVES:
-            raise _Endless
 
     # Where it stands ----------------------------------------------------------------------
 

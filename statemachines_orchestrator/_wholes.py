@@ -381,6 +381,8 @@ class Whole:
         self._walk(owner, ())
         models = {id(one.model): one.model for one in self.machines.values()}
         self.models: list[Any] = list(models.values())
+        self.listeners: list[Any] = []
+        """What hears of the machines beside their models, where that is to be put back too."""
 
     def _walk(self, owner: Any, path: Path) -> None:
         self.orchestrators[path] = owner
@@ -409,7 +411,8 @@ class Whole:
         owners = self.orchestrators.values()
         held = (value for owner in owners for value in values_of(owner).values())
         models = dict(enumerate(self.models))
-        return refs_to(owners, self.machines.values(), held, models, delays)
+        listening = {Ref("listener", at): one for at, one in enumerate(self.listeners)}
+        return {**refs_to(owners, self.machines.values(), held, models, delays), **listening}
 
     def memo(self, timers: Iterable[tuple[Path, Any, Any]]) -> Memo:
         """Return what `kept` needs to tell what points to the whole."""

@@ -277,7 +277,7 @@ class _Exploring:
             target = self.step(at, step)
             if target is not None:
                 targets[target] = None
-            can_go_on = can_go_on or self.walk.outcome.moved or target != at
+            can_go_on = can_go_on or bool(self.walk.outcome.moves) or target != at
         for target in targets:
             self.edges[0].append(at)
             self.edges[1].append(target)

@@ -319,7 +319,8 @@ def test_invariants_are_asked_at_the_beginning() -> None:
     """The path there is empty."""
     result = explore(Pair, invariants=lambda pair: "on" in active(pair.one))
     (text, path) = told(result.findings[0])
-    assert re.fullmatch(r"the lambda in test_exploration\.py, line \d+ does not hold", text)
+    place = f"{__name__}.test_invariants_are_asked_at_the_beginning.<locals>.<lambda>"
+    assert re.fullmatch(rf"{place} \(test_exploration\.py, line \d+\) does not hold", text)
     assert path == []
     assert "at the beginning" in str(result.findings[0])
 
@@ -1082,7 +1083,7 @@ def test_attributes_that_come_later_are_taken_away_again() -> None:
 
     result = explore(Marking, invariants=lambda one: not hasattr(one, "marked"))
     ((text, path),) = [told(one) for one in result.findings]
-    assert text.startswith("the lambda in test_exploration.py, line ")
+    assert re.search(r"\.<lambda> \(test_exploration\.py, line \d+\) does not hold$", text)
     assert path == ["one.flip()"]
     assert result.states == 4
 
@@ -1803,7 +1804,7 @@ def test_a_program_is_imported_by_its_file(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "folder/program.py", raising=False)
     assert "from program import Shop\n" in found.as_test()
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "", raising=False)
-    assert "\nShop = ...  # fill in: Shop, which cannot be imported\n" in found.as_test()
+    assert "\nShop = ...  # fill in: __main__.Shop, which cannot be imported\n" in found.as_test()
 
 
 def test_an_event_that_is_no_name_is_sent() -> None:

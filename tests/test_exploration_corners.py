@@ -159,7 +159,8 @@ def test_predicates_without_a_name_are_told_apart() -> None:
         invariants=[lambda pair: pair.one.current_state_value == "off", lambda _pair: False],
         can_always=lambda _pair: False,
     )
-    place = r"the lambda in test_exploration_corners\.py, line \d+"
+    name = f"{__name__}.test_predicates_without_a_name_are_told_apart.<locals>.<lambda>"
+    place = rf"{name} \(test_exploration_corners\.py, line \d+\)"
     texts = [one.text for one in result.findings]
     assert [bool(re.fullmatch(f"{place}(, number 2)? does not hold", one)) for one in texts] == [
         True,

@@ -61,6 +61,18 @@ def test_a_cascade_is_as_deep_for_many_reactions_as_for_one(engine: Any) -> None
     assert len(set(deepest)) <= 2
 
 
+def most_memory(game_class: Any, limit: int) -> int:
+    """Return the most memory that a cascade of so many hops has at a time, in bytes."""
+    played = game_class(Racket(), Racket(), limit=limit)
+    played.ping.hit()
+    tracemalloc.start()
+    played.hits = 0
+    played.ping.hit()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
 def test_a_cascade_keeps_only_what_is_waiting() -> None:
     """The memory at the end of ten thousand hops is that at the end of a thousand."""
 
@@ -68,14 +80,7 @@ def test_a_cascade_keeps_only_what_is_waiting() -> None:
         pass
 
     def peak(limit: int) -> int:
-        played = Unbounded(Racket(), Racket(), limit=limit)
-        played.ping.hit()
-        tracemalloc.start()
-        played.hits = 0
-        played.ping.hit()
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
+        return most_memory(Unbounded, limit)
 
     peak(100)
     assert peak(10_000) < peak(1000) + 50_000
@@ -181,7 +186,7 @@ def test_a_wide_cascade_goes_on_past_the_bound(engine: Any) -> None:
 
 
 def runaway(engine: Any, orchestrator_class: Any, *more: Any) -> Any:
-    """Return the error of a cascade that does not end, in a patience of two million turns."""
+    """Return the error of a cascade that does not end."""
     rackets = [engine.machine(Racket)() for _ in range(4)]
     orchestrator = orchestrator_class(*rackets, *more)
     return engine.raises(RunawayCascadeError, lambda: orchestrator.one.hit())
@@ -272,7 +277,7 @@ def test_a_fleet_that_echoes_itself_is_a_loop(engine: Any) -> None:
 
 
 def test_what_comes_back_a_few_times_is_no_loop(engine: Any) -> None:
-    """Tries that end, each with much to do, and a tree that ends run past the bound."""
+    """Tries that end, and much to do after the last one, run past the bound."""
 
     class Trying(Four, max_reactions=50):
         tries: int = 0
@@ -302,14 +307,7 @@ def test_a_cascade_below_its_bound_keeps_only_what_is_waiting() -> None:
     """Trails are cut as long as the bound is far: the memory does not grow with the cascade."""
 
     def peak(limit: int) -> int:
-        played = Game(Racket(), Racket(), limit=limit)
-        played.ping.hit()
-        tracemalloc.start()
-        played.hits = 0
-        played.ping.hit()
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
+        return most_memory(Game, limit)
 
     peak(100)
     assert peak(8_000) < peak(2_000) + 150_000  # uncut trails of 6,000 turns fill 380 kB
