@@ -132,7 +132,7 @@ def _assemble(orchestrator: Any, clock: Any = None) -> None:
         if plan.is_async:
             place.must_await()
         for topic in plan.topics:
-            bus.signal(topic).connect(Subscription(place, plan, topic, _calls.enqueue))
+            bus.signal(topic).connect(Subscription(place, plan, topic, _calls.react))
     for name, value in values.items():
         _attach_value(place, name, value)
     _join(place, declaration)

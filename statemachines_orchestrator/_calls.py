@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._cascade import Cascade
-from statemachines_orchestrator._frames import here, joined
+from statemachines_orchestrator._frames import heard_at, here, joined
 from statemachines_orchestrator._inbox import run_events
 from statemachines_orchestrator._joins import take_over
 from statemachines_orchestrator._notes import add_note
@@ -24,10 +25,10 @@ from statemachines_orchestrator.exceptions import (
     ReactionErrors,
     RunawayCascadeError,
 )
-from statemachines_orchestrator.records import Failed, next_seq
+from statemachines_orchestrator.records import Abandoned, Failed, next_seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from statemachines_orchestrator._engine import Seam
     from statemachines_orchestrator._frames import Payload
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call",
+    "abandoned",
     "enqueue",
     "in_cascade",
     "lost",
     "new_cascade",
     "observer_failed",
+    "react",
     "run",
     "run_async",
     "to_rest",
@@ -61,9 +64,9 @@ def run(seam: Seam) -> Any:
     cascade = None if frame is None else joined(frame)
     if frame is None or cascade is None:
         return to_rest(None, seam)
-    if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
-        here.set(cascade)
     try:
+        if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
+            here.set(cascade)
         return run_events(seam, cascade)
     finally:
         if seam.at_rest:
@@ -76,9 +79,9 @@ def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
     frame = here.get()
     begun = seam.begun.pop(get_ident(), None) if seam is not None and seam.begun else None
     cascade = begun or Cascade()
-    here.set(cascade)
     result = error = runaway = None
-    try:
+    try:  # an interrupt may come at any line
+        here.set(cascade)
         try:
             result = start() if start else run_events(seam, cascade)
         except Exception as caught:  # noqa: BLE001 - raised below, when the cascade is at rest
@@ -94,10 +97,10 @@ def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
         cascade.stop(stopped)
         raise
     finally:
-        if seam is not None and seam.at_rest:  # the machine's loop was interrupted
-            seam.rest()
         cascade.open = False
         here.set(frame)
+        if seam is not None and seam.at_rest:  # the machine's loop was interrupted
+            seam.rest()
     if error is None and runaway is None and not cascade.failures:  # the way of most events
         return result
     return _conclude(cascade, result, error, runaway)
@@ -111,6 +114,23 @@ def lost(seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
         if place.is_asked_for("failed"):
             cause = getattr(trigger.kwargs, "seq", None)
             place.publish("failed:", name, place.owner, partial(_failed, place, name, cause, error))
+
+
+def abandoned(seam: Seam, triggers: Iterable[Any]) -> None:
+    """Announce that events will not run: the step that queued them failed, or a call was stopped.
+
+    Those whose callers were told, or that were cancelled by who sent them, are not announced.
+    """
+    for publisher in seam.publishers:
+        place = publisher.place
+        for trigger in triggers if place.is_asked_for("abandoned") else ():
+            future = getattr(trigger, "future", None)
+            is_told = future is not None and not future.cancelled()
+            if not (is_told or getattr(trigger, "cancelled", False)):
+                name = f"{publisher.name}.{trigger.event}"
+                cause = getattr(trigger.kwargs, "seq", None)
+                build = partial(_abandoned, place, name, cause)
+                place.publish("abandoned:", name, place.owner, build)
 
 
 # Async ----------------------------------------------------------------------------------------
@@ -162,8 +182,13 @@ class Call:
         elif joined(self.outer) is None:
             self._renew()
 
-    def leave(self, frame: Any) -> None:
-        """Go back to `frame`, unless the call is closed from some other context."""
+    def end(self, frame: Any) -> None:
+        """Wait no more, and go back to `frame`, unless the call is closed from another context."""
+        self.waiting = False
+        if not self.is_nested:
+            self.cascade.open = False
+            if self.cascade.queue or self.cascade.moved:  # come late, from another thread
+                self.cascade.abandon()
         left = here.get()
         if left is not None and left.root in (self, self.cascade):
             here.set(frame)
@@ -207,9 +232,9 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
     """Run one awaited call: `start`, then, unless it is nested, everything that follows from it."""
     call.begin()
     frame = here.get()
-    here.set(call)
     result = error = runaway = None
     try:
+        here.set(call)
         try:
             result = start()
             if isawaitable(result):
@@ -226,10 +251,7 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
             call.cascade.stop(stopped)
         raise
     finally:
-        call.waiting = False
-        if not call.is_nested:
-            call.cascade.open = False
-        call.leave(frame)
+        call.end(frame)
     if not call.is_nested:
         return _conclude(call.cascade, result, error, runaway)
     if error is not None:
@@ -280,6 +302,19 @@ def enqueue(turn: Turn) -> None:
         to_rest(lambda: here.get().append(turn))
 
 
+def react(turn: Turn) -> None:
+    """Queue the turn of a reaction on the cascade that gets what happens here."""
+    cascade = heard_at(here.get())
+    if cascade is None:
+        enqueue(turn)
+        return
+    cascade.append(turn)
+    if not cascade.open:  # its call, in another thread, has ended meanwhile
+        with suppress(ValueError):  # which has abandoned the turn
+            cascade.queue.remove(turn)
+            react(turn)
+
+
 def in_cascade(call: Callable[[], Any]) -> Any:
     """Call something in the current cascade; outside of one, open one and run it to rest."""
     return call() if joined(here.get()) is not None else to_rest(call)
@@ -291,7 +326,7 @@ def observer_failed(owner: Any, name: str, error: Exception, record: Any) -> Non
     A failure while a failure is announced is kept, and not announced again.
     Outside of every cascade, where somebody sent the signal by hand, it is raised.
     """
-    cascade = joined(here.get())
+    cascade = heard_at(here.get())
     if cascade is None:
         raise error
     cascade.keep(name, record, error)
@@ -305,3 +340,7 @@ def _failed(place: Any, name: str, cause: int | None, error: Exception) -> Faile
     return Failed(
         seq=next_seq(), cause=cause, path=place.path, keys=place.keys, name=name, exception=error
     )
+
+
+def _abandoned(place: Any, name: str, cause: int | None) -> Abandoned:
+    return Abandoned(seq=next_seq(), cause=cause, path=place.path, keys=place.keys, name=name)

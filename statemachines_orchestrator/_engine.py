@@ -23,7 +23,7 @@ from inspect import iscoroutinefunction
 from operator import attrgetter
 from threading import RLock, current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from statemachine.event import BoundEvent
 from statemachine.event_data import EventData, TriggerData
@@ -34,11 +34,11 @@ from statemachine.utils import (
 
 from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
-from statemachines_orchestrator._inbox import Inbox, run_events_async
+from statemachines_orchestrator._inbox import Inbox, Raised, run_events_async
 from statemachines_orchestrator.records import next_seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from statemachine.transition import Transition
 
@@ -115,6 +115,9 @@ class Runner(Protocol):
     def lost(self, seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
         """Tell in the cascade of `holder` that another caller's event raised."""
 
+    def abandoned(self, seam: Seam, triggers: Iterable[Any]) -> None:
+        """Announce that events will not run."""
+
     def new_cascade(self) -> Any:
         """Make the cascade of an outermost call whose event was just put."""
 
@@ -126,7 +129,6 @@ class Seam:
         "__weakref__",
         "at_rest",
         "begun",
-        "calls",
         "entered",
         "entries",
         "exits",
@@ -138,6 +140,7 @@ class Seam:
         "mine",
         "nested",
         "publishers",
+        "raised",
         "registered",
         "runner",
     )
@@ -167,10 +170,9 @@ class Seam:
         self.entries: Any = None
         engine: Any = machine._engine
         self.is_async = iscoroutinefunction(engine.processing_loop)
-        if self.is_async:
-            self.calls: WeakKeyDictionary[Any, Payload] = WeakKeyDictionary()
-        self.inbox = Inbox(getattr(engine, _QUEUE), is_async=self.is_async)
+        self.inbox = Inbox(getattr(engine, _QUEUE), self)
         setattr(engine, _QUEUE, self.inbox)
+        self.raised: Any = None
         self.begun: dict[int, Any] = {}
         """The cascades of calls whose event was put, by thread, until their loop takes them."""
         self.mine: dict[int, Any] = {}
@@ -205,6 +207,7 @@ class Seam:
             self._replace(engine, "_trigger", self.trigger_async if self.is_async else self.trigger)
 
     def _install_3(self, engine: Any, facts: Any, *, ignores: bool) -> None:
+        self.raised = engine.internal_queue = Raised(engine.internal_queue, self)
         enter = self.enter_states_async if self.is_async else self.enter_states
         self._replace(engine, "_enter_states", enter)
         step = self.microstep_async if self.is_async else self.microstep
@@ -242,6 +245,8 @@ class Seam:
             return
         engine.__dict__.pop(_SEAM, None)
         setattr(engine, _QUEUE, self.inbox.handed_back())
+        if self.raised is not None:
+            engine.internal_queue = self.raised.host
         for owner, name in ours:
             host = getattr(self, _HOSTS[name])
             if getattr(host, "__func__", None) is getattr(owner.__class__, name):
@@ -318,8 +323,6 @@ class Seam:
         self.host_put(trigger, *args, **kwargs)
         if payload.origin is None and not self.is_async:
             self.mine[get_ident()] = payload
-        if self.is_async and HOST_IS_3 and trigger.future is not None:
-            self.calls[trigger.future] = payload
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
             self._begin().of_host = True
         for publisher in self.publishers:
@@ -427,10 +430,8 @@ class Seam:
             self.inbox.events.clear()
 
     def _ignore_what_waits(self) -> None:
-        internal = self.machine._engine.internal_queue
-        for trigger in (*sorted(internal.queue.queue), *sorted(self.inbox.events)):
+        for trigger in (*self.raised.take_all(), *sorted(self.inbox.events)):
             self.ignored(trigger)
-        internal.clear()
 
     def ignored(self, trigger: Any) -> None:
         """Announce that an event enabled no transition, unless it is the host's own."""
@@ -461,7 +462,7 @@ class Seam:
             _make_hosts_loop()
         for publisher in self.publishers:
             publisher.place.wake_timers()
-        payload = self.calls.pop(args[0], None) if args and args[0] is not None else None
+        payload = args[0].payload if args and args[0] is not None else None
         last = self.inbox.events[-1].kwargs if len(self.inbox) and not HOST_IS_3 else payload
         mine = last.own_origin() if type(last) is Payload else None
         coroutine = self.runner.run_async(self, args, payload, mine)
@@ -474,8 +475,6 @@ class Seam:
         try:
             return await run_events_async(self, mine, args, holder)
         finally:
-            if self.is_free():
-                self.inbox.begun = None
             if self.at_rest:
                 self.rest()
 
@@ -707,9 +706,10 @@ def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
 
 def forget_queued(machine: Any) -> None:
     """Drop what the machine would have taken next, after a step that was stopped."""
-    seam_of(machine).inbox.take_all()
-    if HOST_IS_3:
-        machine._engine.internal_queue.clear()
+    seam = seam_of(machine)
+    seam.inbox.take_all()
+    if seam.raised is not None:
+        seam.raised.take_all()
 
 
 def machine_of(event: Any) -> Any:

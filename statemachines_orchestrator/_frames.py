@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import Any
 
-__all__ = ["Payload", "here", "joined"]
+__all__ = ["Payload", "heard_at", "here", "joined"]
 
 here: ContextVar[Any] = ContextVar("here", default=None)
 """The frame of the current thread or task, `None` outside of every cascade.
@@ -21,10 +21,23 @@ def joined(frame: Any) -> Any:
     """Return the cascade that a call made at `frame` is nested in, `None` for an outermost call."""
     if frame is None:
         return None
-    cascade = frame.cascade
-    if cascade.thread != get_ident():
-        return None
+    cascade, thread = frame.cascade, get_ident()
+    if cascade.thread != thread:  # who waits for the event may be in another thread
+        cascade = frame.root.cascade
+        return cascade if cascade.thread == thread and cascade.open else None
     return cascade if cascade.open else frame.reopened()
+
+
+def heard_at(frame: Any) -> Any:
+    """Return the cascade that gets the reactions to what happens at `frame`, `None` if none does.
+
+    It may be one of another thread: that of an awaited call whose event is taken in this one.
+    """
+    if type(frame) is Payload:
+        cascade = frame.cascade
+        if cascade.open:
+            return cascade
+    return joined(frame)
 
 
 class Payload(dict[str, Any]):

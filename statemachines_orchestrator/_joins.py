@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from statemachines_orchestrator._engine import is_in_mid_step, seam_of
-from statemachines_orchestrator._frames import here, joined
+from statemachines_orchestrator._frames import heard_at, here
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._places import innermost_first
@@ -217,7 +217,7 @@ class Join:
     def touch(self, path: tuple[Any, ...], record: Record | None = None) -> None:
         """Note on the current cascade what moved: the machine at `path`, or around or below it."""
         frame = here.get()
-        cascade = joined(frame)
+        cascade = heard_at(frame)
         moved: dict[Join, Movement] = cascade.moved or {}
         cascade.moved = moved
         movement = moved.get(self)
@@ -321,7 +321,7 @@ class JoinSubscription:
         path: tuple[Any, ...] = self.names
         if path not in self.join.wanted.machines:
             path = (path[0], record.path[-len(path)])
-        if joined(here.get()) is not None:
+        if heard_at(here.get()) is not None:
             self.join.touch(path, record)
         else:
             self.join.in_cascade(lambda: self.join.touch(path, record))

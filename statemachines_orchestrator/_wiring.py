@@ -179,6 +179,6 @@ def subscribe(
         place_of(orchestrator).must_await()
     bus.names.add(name)
     signal = bus.signal(found)
-    subscription = Subscription(place_of(orchestrator), plan, found, _calls.enqueue)
+    subscription = Subscription(place_of(orchestrator), plan, found, _calls.react)
     receiver = signal.connect(subscription)
     return lambda: signal.disconnect(receiver)

@@ -28,6 +28,7 @@ FLOORS = [
     "_bus",
     "_host",
     "_frames",
+    "_answers",
     "_inbox",
     "_engine",
     "_enabled",
