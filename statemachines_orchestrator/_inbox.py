@@ -114,11 +114,11 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         begun: Any = self.begun
         if self.is_told and begun is not None and is_waiting(begun.future):
             begun.future.set_exception(StateMachineError(_INTERRUPTED))  # as the host does from 3.2
-        if begun is not None and self.is_waited_for():
+        if not self.is_waited_for():
+            self.abandon_all()
+        elif begun is not None and not _is_good(begun.future):  # else it waits for a delayed event
             origin = origin_of(begun)
             self._abandon(self.take(lambda trigger: origin_of(trigger) is origin))
-        else:
-            self.abandon_all()
         if HOST_IS_3:
             self.seam.raised.clear()
 
@@ -430,7 +430,7 @@ async def _run_told(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) ->
 
 
 def _is_good(answer: Any) -> bool:
-    """Whether the caller's own event has been answered, and well."""
+    """Whether an event has been answered, and well."""
     if answer is None or not answer.done() or answer.cancelled():
         return False
     return answer.exception() is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import HOST_IS_3
+from conftest import HOST_IS_3, needs_3
 from statemachine import State, StateMachine
 from statemachine.exceptions import StateMachineError
 
@@ -397,3 +397,25 @@ def test_a_timeout_of_a_caller_who_waits() -> None:
         return works.heard
 
     assert asyncio.run(main()) == ["hold", "quick", "quick"]
+
+
+@needs_3
+def test_a_task_that_waits_for_a_delayed_event_is_cancelled() -> None:
+    """It was in no step: whoever else waits takes over all that was queued, and its own event."""
+
+    class Works(Orchestrator):
+        press: Flat
+
+    async def main() -> tuple[Any, str]:
+        works = Works(Flat())
+        await works.press.activate_initial_state()
+        holder = asyncio.ensure_future(works.press.send("again", 4, delay=40))
+        await asyncio.sleep(0)
+        waiter = asyncio.ensure_future(works.press.send("again", 5, delay=20))
+        await asyncio.sleep(0)
+        with tracing(works) as trace:
+            holder.cancel()
+            answer = await asyncio.wait_for(waiter, 20)
+        return answer, str([type(one).__name__ for one in trace.filter(Transitioned, Abandoned)])
+
+    assert asyncio.run(main()) == (5, "['Transitioned', 'Transitioned']")
