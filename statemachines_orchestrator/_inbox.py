@@ -54,6 +54,9 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     begun: Any = None
     """The event that the loop which runs now has begun with; if `is_told` the last one taken."""
 
+    rejected: Exception | None = None
+    """What an event raised for which callers on 3.x were told to wait no more."""
+
     def __init__(self, events: Any, seam: Any) -> None:
         self.seam = seam
         self.is_async: bool = seam.is_async
@@ -210,6 +213,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
 
     def reject_futures(self, exc: Exception) -> None:
         """Answer those who wait for what goes down with what the loop runs."""
+        self.rejected = exc
         with self.queue.mutex:
             futures = [trigger.future for trigger in self.queue.queue if self._is_own(trigger)]
         for future in [one for one in futures if one is not None and not one.done()]:
@@ -398,7 +402,10 @@ async def _loop_async(seam: Any, args: tuple[Any, ...] = ()) -> tuple[Any, Any, 
         raise
     finally:
         begun, inbox.begun = inbox.begun, None
+        rejected, inbox.rejected = inbox.rejected, None
         inbox.turnstile.leave()
+    if error is None and rejected is not None and begun is not None and not _is_told(begun):
+        error = rejected  # before 3.2 the host keeps it to itself
     return begun, result, error
 
 
@@ -449,4 +456,4 @@ async def _run_left(seam: Any, holder: Any) -> None:
 def _is_told(begun: Any) -> bool:
     """Whether somebody who waits was told what came of an event."""
     future = begun.future
-    return future is not None and (future.done() or future.is_given)
+    return future is not None and not future.cancelled() and (future.done() or future.is_given)

@@ -263,7 +263,7 @@ def test_what_another_callers_step_has_queued_is_told_after_the_call() -> None:
     assert office.work.log == [2, 3]
 
 
-@pytest.mark.skipif(not ANSWERS_EACH, reason="before 3.2 the host tells nobody of such a failure")
+@needs_3
 def test_the_failure_of_who_has_given_up_is_told_after_the_running_call() -> None:
     """It does not take the place of that call's result."""
     office = SlowOffice(Slow())
