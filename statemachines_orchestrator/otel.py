@@ -68,8 +68,9 @@ def instrument(
     below its cause, a span for each transition, from the sending of the event on, and for each
     reaction, from its start to its end. What failed is recorded as an exception.
     The span of a timer has a link to that of what set it.
-    An event that nothing came of, since it was refused, has no span. A call that was stopped, by a
-    `BaseException` say, ends its spans with the next call from the same thread and task.
+    An event that nothing came of, since it was refused or abandoned, has no span. A call that was
+    stopped, by a `BaseException` say, ends its spans with the next call from the same thread and
+    task.
 
     `tracer_provider` is by default the global one. Attributes, where there is something to tell:
     `statemachine.machine`, `.event`, `.source`, `.target`, `.reaction`, `.topic`, `.seq`, `.cause`.
@@ -253,6 +254,8 @@ class _Spans:
 
     def ended(self, record: Finished | Failed | Abandoned, now: int) -> None:
         """End the span of a reaction; what failed outside of one has a span of its own."""
+        if isinstance(record, Abandoned) and self.is_of_event(record):
+            return  # nothing came of it
         parent, cascade = self.below(record, now)
         span = None
         if record.cause in cascade.turns and not isinstance(record, Abandoned):
@@ -269,6 +272,12 @@ class _Spans:
             cascade.settles = False  # it was stopped
         span.end(now)
         cascade.rest(now)
+
+    def is_of_event(self, record: Abandoned) -> bool:
+        """Whether an event was abandoned that was sent, and no turn of a cascade."""
+        event = self.events.get(record.cause or 0)
+        sent = None if event is None else event.record
+        return isinstance(sent, Sent) and record.name == f"{sent.machine_name}.{sent.event}"
 
     def settled(self, record: Any, now: int) -> None:
         """End the span of the call from outside, and what is open below it."""

@@ -224,13 +224,13 @@ class Failed(Record):
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)
 class Abandoned(Record):
-    """A queued reaction or event will not run: the cascade was stopped.
+    """A queued reaction or event will not run: the cascade was stopped, or the step that queued it.
 
-    Its cause is the record that it would have reacted to, or where it was posted.
+    The cause is the record that it would have reacted to, where it was posted, or its `Sent`.
     """
 
     name: str
-    """The name of the reaction, or the posted topic."""
+    """The name of the reaction, the posted topic, or the topic of the event that was sent."""
 
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)

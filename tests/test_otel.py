@@ -201,6 +201,37 @@ def test_what_an_observer_failed_and_what_was_abandoned(engine: Engine, spans: S
     assert "    later ERROR" in ["    " + line.strip() for line in spans.tree()]
 
 
+def test_an_event_that_its_failed_step_took_along_has_no_span(spans: Spans) -> None:
+    """Nothing came of it; what the cascade does besides is told as ever."""
+
+    class Careless(StateMachine):
+        idle = State(initial=True)
+        fall = idle.to.itself()
+        rise = idle.to.itself()
+
+        def on_fall(self) -> None:
+            self.rise()
+            raise ValueError("fallen")
+
+    class Pair(Orchestrator):
+        one: Payment
+        two: Careless
+
+        @on("one.authorize")
+        def fail(self) -> None:
+            self.two.fall()
+
+    pair = Pair(Payment(), Careless())
+    otel.instrument(pair, spans.provider)
+    with pytest.raises(ReactionErrors):
+        pair.one.authorize()
+    assert spans.tree() == [
+        "one.authorize ERROR",
+        "  one: unpaid → authorized",
+        "    fail [exception] ERROR",
+    ]
+
+
 @needs_3
 def test_ignored_events_and_eventless_transitions(engine: Engine, spans: Spans) -> None:
     """What was ignored is told on its span; transitions that follow in a step have their own."""
