@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.installed
+SECONDS ?= 120
 HOST    = $$($(PYTHON) tests/matrix.py --venv $(1))
 
-.PHONY: help demo test lint types cov bench host-suite matrix dist pictures tools clean
+.PHONY: help demo test lint types cov bench soak host-suite matrix dist pictures tools clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +45,10 @@ cov: $(READY)  ## run the tests on three hosts, old and new: every branch must h
 bench:  ## print what an orchestrator costs beside bare machines
 	$(call HOST,3.2.2) tests/benchmarks
 	$(call HOST,2.6.0) tests/benchmarks
+
+soak:  ## let everything fail at random for two minutes, or SECONDS=, and account for it
+	SECONDS=$$(($(SECONDS) / 2)) $(call HOST,3.2.2) tests/soak
+	SECONDS=$$(($(SECONDS) / 2)) $(call HOST,2.5.0) tests/soak
 
 host-suite:  ## run python-statemachine's own tests with each machine in an orchestrator
 	$(PYTHON) tests/host_suite

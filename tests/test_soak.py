@@ -1,0 +1,40 @@
+"""Short rounds of `make soak`: what fails, is stopped or is cancelled is accounted for, once."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+from soak.worlds import with_tasks, with_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from soak.worlds import Outcome
+
+SEEDS = (1, 2, 3)
+EVENTS = 600
+SHOWN = 20
+
+
+def told(problems: list[str], seed: int) -> str:
+    """Return what is wrong, a line each."""
+    return "\n".join([f"{len(problems)} problems, seed {seed}", *problems[:SHOWN]])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("run_round", [with_threads, with_tasks])
+def test_every_event_is_accounted_for_exactly_once_whatever_fails(
+    run_round: Callable[[int, int], Outcome], seed: int
+) -> None:
+    """Taken, refused, failed or abandoned; nothing waits, and nothing is held afterwards."""
+    outcome = run_round(seed, EVENTS)
+    assert not outcome.problems, told(outcome.problems, seed)
+    # The round is worth its name: all these things came about in it.
+    for what in ("taken", "refused", "failed", "reactions"):
+        assert outcome.totals[what] > 20, (what, outcome.totals)
+    assert outcome.totals["abandoned"], outcome.totals
+    gc.collect()
+    gc.collect()
+    assert [one() for one in outcome.alive if one() is not None] == []
