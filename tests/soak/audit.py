@@ -167,7 +167,14 @@ class Audit:
             self.turns[record.name, record.cause].append("abandoned")
             return
         number: int | None = None
-        if isinstance(cause, Sent):  # an event in a machine's queue, or what a callback has posted
+        if isinstance(cause, Sent) and not cause.args:  # an error.execution, with what it tells
+            number = self._number_at(cause.cause)
+            if number is not None:
+                self.answers[self._origin(number), id(cause.kwargs["error"])] += 1
+                return
+        elif isinstance(
+            cause, Sent
+        ):  # an event in a machine's queue, or what a callback has posted
             number = own = int(cause.args[0])
             if self.begun[own]:
                 number = self.children.get((own, "callback", record.name), own)
@@ -339,15 +346,18 @@ class Audit:
         return bool(self.committed[number] or self.moved[number])
 
     def _is_interrupted(self, number: int, event: Event) -> bool:
-        """Whether the task was cancelled that ran an async event, and the caller is told so.
+        """Whether an async step had queued an event whose caller was cancelled by then.
 
-        The host runs a callback as a task of its own; one that is cancelled before it begins has
-        written nothing down.
+        It may have been running: the host runs a callback as a task of its own, and one that is
+        cancelled before it begins has written nothing down.
         """
-        if not event.is_async or not self.begun[number]:
-            return False
         origin = self._origin(number)
-        return bool(origin != number and self.ledger.events[origin].gave_up)
+        if not event.is_async or origin == number:
+            return False
+        return self._gave_up(origin, self.ledger.events[origin])
+
+    def _is_given_up(self, number: int, event: Event) -> bool:
+        return self._gave_up(number, event) or self._is_interrupted(number, event)
 
     def _gave_up(self, number: int, event: Event) -> bool:
         """Whether who waits for an event was cancelled: its caller, or the turn of its post."""
@@ -360,29 +370,18 @@ class Audit:
 
     def _is_excused(self, number: int, event: Event) -> bool:
         """Whether an event need not be taken, and its caller or its sender knows why."""
-        if self._is_interrupted(number, event) or self._gave_up(number, event):
+        if self._is_given_up(number, event):
             self.totals["cancelled"] += 1
             return True
         if number in self.unsent:
             self.totals["refused"] += 1  # an observer has stopped it before it was queued
             return True
-        # What a step has queued on its own machine goes down with it: the host's rule.
-        family = self.families[self._origin(number)]
-        if event.way == "own" and any(self._has_failed(one) for one in family):
-            self.totals["dropped"] += 1
-            return True
         return False
 
-    def _has_failed(self, number: int) -> bool:
-        return bool(self.refused[number]) or any(
-            isinstance(error, Exception) for _, error in self.raised[number]
-        )
-
     def _origin(self, number: int) -> int:
+        """Return the event from outside that an event comes from, itself or another."""
         event = self.ledger.events[number]
-        while event.way == "own" and event.parent is not None:
-            event = self.ledger.events[event.parent]
-        return event.number
+        return number if event.origin is None else self._origin(event.origin)
 
     def _answers(self, number: int, event: Event) -> Iterator[str]:
         """What it raised was told, exactly once; what it did not raise was not."""
@@ -397,7 +396,7 @@ class Audit:
                 continue
             if count > 1:
                 yield f"{error!r} in {place} was told {count} times"
-            if not (count or self._gave_up(number, event) or self._is_noted(error)):
+            if not (count or self._is_given_up(number, event) or self._is_noted(error)):
                 yield f"{error!r} in {place} was told to nobody"
         if event.name in REFUSED and not raised:
             told = self.refused[number] + self.ignored[number] + self.abandoned[number]

@@ -38,6 +38,8 @@ class Event:
     way: str
     """How it is sent: `outer`, `call`, `own` (by a callback, to its own machine) or `post`."""
     parent: int | None = None
+    origin: int | None = None
+    """The event whose step has queued it on its own machine, if one has."""
     sender: str = "outside"
     """The place, or the reaction, of the parent that sends it."""
     is_async: bool = False

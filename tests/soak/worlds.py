@@ -79,6 +79,17 @@ class Steps:
         return self.ledger, *self.world().child(event, "callback", planned, self)
 
 
+_running = threading.local()
+
+
+def running_steps() -> list[tuple[str, int]]:
+    """Return the steps of sync machines that run in this thread, the innermost last."""
+    if not hasattr(_running, "steps"):
+        _running.steps = []
+    steps: list[tuple[str, int]] = _running.steps
+    return steps
+
+
 class SyncSteps(Steps):
     """The callbacks of a sync machine."""
 
@@ -87,6 +98,8 @@ class SyncSteps(Steps):
         if number is None:  # the initial state is entered
             return
         self.told(place, number)
+        steps = running_steps()
+        steps.append((self.label, number))
         try:
             child = self.child(place, number)
             if child is not None:
@@ -95,6 +108,8 @@ class SyncSteps(Steps):
         except BaseException as error:
             self.broke(place, number, error)
             raise
+        finally:
+            steps.pop()
 
     def check(self, number: int) -> None:
         self.step("validators", number)
@@ -301,6 +316,11 @@ class World(Orchestrator, abstract=True):
             target, way = machine, "own"  # a sync callback cannot await
         facts = {"parent": parent.number, "sender": sender}
         event = self.new(target, name, way, parent.depth + 1, **facts)
+        if way == "own":
+            event.origin = parent.number
+        elif way == "call":  # a machine further out may be in mid-step: then it is queued there
+            steps = [number for label, number in running_steps() if label == target.label]
+            event.origin = next(reversed(steps), None)
         bound = getattr(target, name)
         if way == "post":
             return event, lambda: self.post(bound, event.number)
