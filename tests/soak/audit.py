@@ -100,6 +100,11 @@ class Audit:
             if isinstance(error, StateMachineError) and not isinstance(error, TransitionNotAllowed)
         }
         """The events whose callers 3.2 has told that the task was cancelled that ran them."""
+        stops = [error for _, error in ledger.told if not isinstance(error, Exception)]
+        stops += [error for error in ledger.tops if not isinstance(error, Exception)]
+        self.notes = "\n".join(note for stop in stops for note in getattr(stop, "__notes__", ()))
+        """What the exceptions that have stopped calls tell of others."""
+        self.chained = {id(error) for stop in stops for error in behind(stop)}
         self.observed = {(name, seq, id(error)) for name, seq, error in ledger.observer_raised}
         self.children = {
             (event.parent, event.sender, event.topic): event.number
@@ -373,6 +378,9 @@ class Audit:
         if self._is_given_up(number, event):
             self.totals["cancelled"] += 1
             return True
+        if event.name in REFUSED and self._is_refusal_noted(number):
+            self.totals["refused"] += 1  # as a note of what has stopped its call
+            return True
         if number in self.unsent:
             self.totals["refused"] += 1  # an observer has stopped it before it was queued
             return True
@@ -403,11 +411,16 @@ class Audit:
             if told > 1:
                 yield f"refused, and told {told} times"
 
+    def _is_refusal_noted(self, number: int) -> bool:
+        """Whether what has stopped the call of an event tells of a refusal in a note."""
+        origin = self._origin(number)
+        stops = [error for one, error in self.ledger.told if one == origin]
+        notes = [note for error in stops for note in getattr(error, "__notes__", ())]
+        return any(TransitionNotAllowed.__name__ in note for note in notes)
+
     def _is_noted(self, error: Exception) -> bool:
-        """Whether an exception is told as a note of what has stopped a call."""
-        stops = [stop for stop in self.ledger.tops if not isinstance(stop, Exception)]
-        notes = [note for stop in stops for note in getattr(stop, "__notes__", ())]
-        return any(repr(error) in note for note in notes)
+        """Whether an exception is told by what has stopped a call: in a note, or as its context."""
+        return id(error) in self.chained or repr(error) in self.notes
 
     def reactions(self) -> Iterator[str]:
         """Each reaction to each announced transition ran once, or is told not to have run."""
@@ -506,6 +519,14 @@ class Audit:
                 waits = [one for queue in queues for one in queue if one.event == "__initial__"]
                 if not waits:
                     yield f"{name} is in no state"
+
+
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the exceptions that one has in its context, at any depth."""
+    while error is not None:
+        error = error.__cause__ or error.__context__
+        if error is not None:
+            yield error
 
 
 def reactions_to(record: Any) -> list[str]:

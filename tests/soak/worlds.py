@@ -501,7 +501,7 @@ def send_from_outside(world: World, machine: Any) -> None:
             bound(event.number)
     except (Exception, *STOPS) as error:  # noqa: BLE001 - all that is raised is written down
         ledger.tops.append(error)
-        if way == "outer":
+        if way == "outer" or not isinstance(error, Exception):
             ledger.told.append((event.number, error))
     event.has_answer = True
     if here.get() is not None:
