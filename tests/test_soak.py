@@ -6,12 +6,12 @@ import gc
 from typing import TYPE_CHECKING
 
 import pytest
-from soak.worlds import with_tasks, with_threads
+from soak.rounds import with_tasks, with_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from soak.worlds import Outcome
+    from soak.rounds import Outcome
 
 SEEDS = range(1, 7)
 EVENTS = 800

@@ -39,10 +39,10 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from soak.flow import Flow, Gate, run_flow, traced
-from soak.worlds import Outcome, with_tasks, with_threads
+from soak.rounds import Outcome, with_tasks, with_threads
 
 if TYPE_CHECKING:
-    from soak.audit import Totals
+    from soak.reading import Totals
 
 COLUMNS = ("events", "taken", "refused", "failed", "abandoned", "dropped", "cancelled", "bare")
 MORE = ("transitions", "reactions")
