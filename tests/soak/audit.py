@@ -32,6 +32,7 @@ def check(
 ) -> tuple[list[str], Totals]:
     """Return what does not fit, a line each, and the numbers of the round."""
     audit = Audit(ledger, list(records))
+    audit.has_given_up = has_given_up
     problems = [
         *ledger.wrong,
         *audit.records(),
@@ -47,6 +48,9 @@ def check(
 
 class Audit(Reading):
     """What must hold of a round."""
+
+    has_given_up = False
+    """Whether callers were cancelled in the round."""
 
     def tell(self, number: int) -> str:
         """Tell all that is known of an event."""
@@ -202,7 +206,7 @@ class Audit(Reading):
             if not isinstance(error, Exception):
                 stopped = any(error is one for one in self.ledger.tops)
                 # A task that is cancelled at the same moment ends with `CancelledError`.
-                if isinstance(error, STOPS) and not stopped and not event.is_async:
+                if isinstance(error, STOPS) and not stopped and not self.has_given_up:
                     yield f"{error!r} in {place} stopped nobody"
                 continue
             if count > 1:
@@ -217,7 +221,8 @@ class Audit(Reading):
     def _is_refusal_noted(self, number: int) -> bool:
         """Whether what has stopped the call of an event tells of a refusal in a note."""
         origin = self._origin(number)
-        stops = [error for one, error in self.ledger.told if one == origin]
+        is_post = self.ledger.events[origin].way == "post"  # which may be in any call
+        stops = [error for one, error in self.ledger.told if is_post or one == origin]
         notes = [note for error in stops for note in getattr(error, "__notes__", ())]
         return any(TransitionNotAllowed.__name__ in note for note in notes)
 
