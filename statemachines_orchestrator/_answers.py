@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Answer", "Turnstile", "is_waiting"]
+__all__ = ["Answer", "Turnstile", "exception_of", "is_good", "is_waiting"]
 
 
 class Answer(asyncio.Future[Any]):
@@ -54,6 +54,21 @@ class Answer(asyncio.Future[Any]):
 def is_waiting(future: Any) -> bool:
     """Whether somebody waits for this answer, or may begin to."""
     return future is not None and not (future.done() or getattr(future, "is_given", False))
+
+
+def is_good(future: Any) -> bool:
+    """Whether an event has been answered, and well."""
+    return future is not None and future.done() and exception_of(future) is None
+
+
+def exception_of(future: Any) -> BaseException | None:
+    """Return the exception that was the answer, a `CancelledError` if it was given up."""
+    if future is None or not future.done():
+        return None
+    if future.cancelled():
+        return asyncio.CancelledError()
+    error: BaseException | None = future.exception()
+    return error
 
 
 class Turnstile:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._frames import heard_at, here, joined
-from statemachines_orchestrator._inbox import run_events
 from statemachines_orchestrator._joins import take_over
 from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator._running import run_events
 from statemachines_orchestrator._turns import in_running_loop
 from statemachines_orchestrator.exceptions import (
     ReactionErrors,
@@ -94,7 +94,7 @@ def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
         runaway = caught
         cascade.stop(runaway)
     except BaseException as stopped:
-        cascade.stop(stopped)
+        cascade.stop(stopped, error)
         raise
     finally:
         cascade.open = False
@@ -109,11 +109,10 @@ def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
 def lost(seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
     """Announce and keep what another caller's event raised, who has been answered already."""
     for publisher in seam.publishers[:1]:
-        place, name = publisher.place, f"{publisher.name}.{trigger.event}"
-        holder.cascade.keep(f"{name}, left in the machine's queue", None, error)
-        if place.is_asked_for("failed"):
-            cause = getattr(trigger.kwargs, "seq", None)
-            place.publish("failed:", name, place.owner, partial(_failed, place, name, cause, error))
+        label = f"{publisher.name}.{trigger.event}, left in the machine's queue"
+        holder.cascade.keep(label, None, error)
+    for publisher in seam.publishers:
+        publisher.ended("failed", Failed, trigger, exception=error)
 
 
 def abandoned(seam: Seam, triggers: Iterable[Any]) -> None:
@@ -121,16 +120,12 @@ def abandoned(seam: Seam, triggers: Iterable[Any]) -> None:
 
     Those whose callers were told, or that were cancelled by who sent them, are not announced.
     """
-    for publisher in seam.publishers:
-        place = publisher.place
-        for trigger in triggers if place.is_asked_for("abandoned") else ():
-            future = getattr(trigger, "future", None)
-            is_told = future is not None and not future.cancelled()
-            if not (is_told or getattr(trigger, "cancelled", False)):
-                name = f"{publisher.name}.{trigger.event}"
-                cause = getattr(trigger.kwargs, "seq", None)
-                build = partial(_abandoned, place, name, cause)
-                place.publish("abandoned:", name, place.owner, build)
+    for trigger in triggers:
+        future = getattr(trigger, "future", None)
+        is_told = future is not None and not future.cancelled()
+        if not (is_told or getattr(trigger, "cancelled", False)):
+            for publisher in seam.publishers:
+                publisher.ended("abandoned", Abandoned, trigger)
 
 
 # Async ----------------------------------------------------------------------------------------
@@ -248,7 +243,7 @@ async def to_rest_async(call: Call, start: Callable[[], Any]) -> Any:
         call.cascade.stop(runaway)
     except BaseException as stopped:
         if not call.is_nested:
-            call.cascade.stop(stopped)
+            call.cascade.stop(stopped, error)
         raise
     finally:
         call.end(frame)
@@ -340,7 +335,3 @@ def _failed(place: Any, name: str, cause: int | None, error: Exception) -> Faile
     return Failed(
         seq=next_seq(), cause=cause, path=place.path, keys=place.keys, name=name, exception=error
     )
-
-
-def _abandoned(place: Any, name: str, cause: int | None) -> Abandoned:
-    return Abandoned(seq=next_seq(), cause=cause, path=place.path, keys=place.keys, name=name)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._joins import judge
-from statemachines_orchestrator._notes import add_note, shown, told
+from statemachines_orchestrator._notes import add_note, note_unraised, shown, told
 from statemachines_orchestrator._places import innermost_first
 from statemachines_orchestrator._runaway import look
 from statemachines_orchestrator.exceptions import Failure
@@ -165,9 +165,13 @@ class Cascade:
         add_note(error, f"in {told(label, record)}")
         self.failures.append(Failure(label, record, error))
 
-    def stop(self, stopped: BaseException) -> None:
-        """End before its time: `stopped` takes the failures along, what waits is abandoned."""
+    def stop(self, stopped: BaseException, error: Exception | None = None) -> None:
+        """End before its time: `stopped` takes the failures along, what waits is abandoned.
+
+        `error` is what the call itself has raised, which comes to nobody now.
+        """
         self.abandon()
+        note_unraised(stopped, error)
         self.note_failures(stopped)
 
     def abandon(self) -> None:

@@ -34,7 +34,8 @@ from statemachine.utils import (
 
 from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
-from statemachines_orchestrator._inbox import Inbox, Raised, run_events_async
+from statemachines_orchestrator._inbox import INITIAL, Inbox, Raised
+from statemachines_orchestrator._running import run_events_async
 from statemachines_orchestrator.records import next_seq
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ attaching = RLock()
 """Held while machines are checked, attached and detached; no event runs in it."""
 _AFTER = "AFTER@"
 """How 2.x begins the key of the `after` callbacks of a transition."""
-_INITIAL = "__initial__"
-_OF_HOST = (_INITIAL, "done.state.", "done.invoke.")
+_OF_HOST = (INITIAL, "done.state.", "done.invoke.")
 """How the events begin that the host sends itself and that nobody has to take."""
 
 
@@ -321,7 +321,7 @@ class Seam:
         if self.inbox.begun is not None:
             payload.origin = self.inbox.origin_at(frame)
         self.host_put(trigger, *args, **kwargs)
-        if payload.origin is None and not self.is_async:
+        if payload.origin is None:
             self.mine[get_ident()] = payload
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
             self._begin().of_host = True
@@ -435,6 +435,7 @@ class Seam:
 
     def ignored(self, trigger: Any) -> None:
         """Announce that an event enabled no transition, unless it is the host's own."""
+        self.inbox.last = None
         payload, event = trigger.kwargs, trigger.event
         frame = here.get()
         if type(payload) is not Payload or event is None or event.startswith(_OF_HOST):
@@ -463,11 +464,10 @@ class Seam:
         for publisher in self.publishers:
             publisher.place.wake_timers()
         payload = args[0].payload if args and args[0] is not None else None
-        last = self.inbox.events[-1].kwargs if len(self.inbox) and not HOST_IS_3 else payload
-        mine = last.own_origin() if type(last) is Payload else None
+        mine = self.mine.pop(get_ident(), None)
         coroutine = self.runner.run_async(self, args, payload, mine)
-        if type(last) is Payload:
-            last.coroutine = ref(coroutine)
+        if mine is not None:
+            mine.coroutine = ref(coroutine)
         return coroutine
 
     async def run_to_rest(self, mine: Any, args: tuple[Any, ...], holder: Any) -> Any:
@@ -485,10 +485,9 @@ class Seam:
         self.drop_if_ended()
         return True
 
-    def stranded(self) -> Any:
-        """Return the first of the events that the host left in its queue when its loop ended."""
-        events = self.inbox.events
-        return next(iter(tuple(events)), None) if self.publishers and self.is_free() else None
+    def is_stranded(self) -> bool:
+        """Whether the host has left events in its queue when its loop ended."""
+        return bool(self.publishers) and len(self.inbox) > 0 and self.is_free()
 
     # Committed ----------------------------------------------------------------------------
 
@@ -545,8 +544,9 @@ class Seam:
     def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
         """Announce the transitions of one committed step, in the host's order."""
         self.entered = trigger
-        if trigger.event == _INITIAL:  # 2.x runs the entry into the initial state as a transition
+        if trigger.event == INITIAL:  # 2.x runs the entry into the initial state as a transition
             return
+        self.inbox.last = None
         payload = trigger.kwargs
         if type(payload) is not Payload or payload.holder is None:
             return  # another thread attached the machine in mid-step, or detached it just now
@@ -659,7 +659,7 @@ def is_in_mid_step(machine: Any) -> bool:
 def _is_awaited(trigger: Any) -> bool:
     """Whether somebody waits, or may begin to, for an event in the queue of an async machine."""
     payload = trigger.kwargs
-    if trigger.event == _INITIAL:
+    if trigger.event == INITIAL:
         return False
     if type(payload) is Payload and payload.call is not None:
         return bool(payload.call.is_waited_for)
@@ -694,12 +694,12 @@ def put_back(machine: Any, *, has_begun: bool, has_ended: bool) -> None:
     if HOST_IS_3:
         machine._engine.running = not has_ended  # what has ended takes no event, nor this one
     seam: Any = seam_of(machine)
-    waits = [trigger for trigger in seam.inbox.events if trigger.event == _INITIAL]
+    waits = [trigger for trigger in seam.inbox.events if trigger.event == INITIAL]
     if has_begun:
         for trigger in waits:
             seam.inbox.take_out(trigger.kwargs)
     elif not waits:
-        trigger = TriggerData(machine, event=BoundEvent(_INITIAL, _sm=machine))
+        trigger = TriggerData(machine, event=BoundEvent(INITIAL, _sm=machine))
         trigger.kwargs = seam.payload({}, None, None)
         seam.host_put(trigger)
 

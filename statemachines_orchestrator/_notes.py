@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["add_note", "shown", "told"]
+__all__ = ["add_note", "note_unraised", "shown", "told"]
 
 
 def add_note(error: BaseException, note: str) -> None:
@@ -14,6 +14,12 @@ def add_note(error: BaseException, note: str) -> None:
     prints `__notes__` before that.
     """
     error.__dict__.setdefault("__notes__", []).append(note)
+
+
+def note_unraised(stopped: BaseException, error: BaseException | None) -> None:
+    """Tell on what has stopped a call what the call would have raised by itself."""
+    if isinstance(error, Exception) and error is not stopped:
+        add_note(stopped, f"the call itself failed: {shown(error)}")
 
 
 def shown(value: Any) -> str:

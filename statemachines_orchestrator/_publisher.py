@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator._host import HOST_IS_3, flat_move, store_of
@@ -58,6 +59,24 @@ class Publisher:
     def ignored(self, trigger: Any) -> None:
         """Announce that an event enabled no transition."""
         self._announce("ignored", Ignored, trigger, next_seq(), trigger.kwargs.seq)
+
+    def ended(self, kind: str, record_class: Any, trigger: Any, **facts: Any) -> None:
+        """Announce how an event has ended for which nobody waits: it failed, or was abandoned."""
+        place = self.place
+        if place.is_asked_for(kind):
+            event = canonical(trigger.event)
+            path, keys = place.below(self.name, self.key)
+            cause = getattr(trigger.kwargs, "seq", None)
+            build = partial(
+                record_class,
+                seq=next_seq(),
+                cause=cause,
+                path=path,
+                keys=keys,
+                name=str(event),
+                **facts,
+            )
+            place.publish(f"{kind}:", f"{self.name}.{event}", self.machine, build)
 
     def _announce(
         self, kind: str, record_class: Any, trigger: Any, seq: int, cause: int | None

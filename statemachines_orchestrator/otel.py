@@ -277,7 +277,7 @@ class _Spans:
         """Whether an event was abandoned that was sent, and no turn of a cascade."""
         event = self.events.get(record.cause or 0)
         sent = None if event is None else event.record
-        return isinstance(sent, Sent) and record.name == f"{sent.machine_name}.{sent.event}"
+        return isinstance(sent, Sent) and (record.path, record.name) == (sent.path, sent.event)
 
     def settled(self, record: Any, now: int) -> None:
         """End the span of the call from outside, and what is open below it."""

@@ -230,7 +230,8 @@ class Abandoned(Record):
     """
 
     name: str
-    """The name of the reaction, the posted topic, or the topic of the event that was sent."""
+    """The name of the reaction, the posted topic, or the event that was sent: its path is then that
+    of the machine, and its sender the machine."""
 
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)

@@ -209,9 +209,7 @@ def ends_of(trace: Trace) -> dict[tuple[str, Any], list[str]]:
         taken = [one for one in trace.filter(Transitioned) if one.cause == sent.seq]
         ignored = [one for one in trace.filter(Ignored) if one.cause == sent.seq]
         abandoned = [
-            one
-            for one in trace.filter(Abandoned)
-            if isinstance(one, Abandoned) and (one.cause, one.name) == (sent.seq, topic)
+            one for one in trace.filter(Abandoned) if (one.cause, one.path) == (sent.seq, sent.path)
         ]
         assert (topic, sent.args) not in ends
         ends[topic, sent.args] = [

@@ -30,6 +30,7 @@ FLOORS = [
     "_frames",
     "_answers",
     "_inbox",
+    "_running",
     "_engine",
     "_enabled",
     "fleets",

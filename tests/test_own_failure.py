@@ -14,6 +14,7 @@ from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
 from statemachines_orchestrator import Failed, Orchestrator, ReactionErrors, Sent, Transitioned, on
+from statemachines_orchestrator._telling import named
 from statemachines_orchestrator.traces import tracing
 
 ANSWERS_EACH = HOST_IS_3 and hasattr(statemachine.engines.base.EventQueue, "pop_due")
@@ -113,7 +114,7 @@ def test_another_callers_failure_is_announced_and_told_after_the_call() -> None:
     cause = trace.cause(failed)
     assert isinstance(failed, Failed)
     assert isinstance(cause, Sent)
-    assert (failed.name, repr(failed.exception)) == ("work.do", "ValueError(2)")
+    assert (failed.name, repr(failed.exception)) == ("do", "ValueError(2)")
     assert (cause.event, cause.args) == ("do", (2,))
 
 
@@ -341,9 +342,7 @@ def test_what_cannot_be_taken_at_all_is_announced_and_not_kept() -> None:
         ]
         workshop.work.is_broken = False
         workshop.work.do()
-    assert [record.name for record in trace.filter(Failed) if isinstance(record, Failed)] == [
-        "work.do"
-    ]
+    assert [str(named(record)) for record in trace.filter(Failed)] == ["work.do"]
     assert len(trace.filter(Transitioned)) == 1
 
 

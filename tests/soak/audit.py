@@ -146,8 +146,10 @@ class Audit(Reading):
         if self.raised[number] and not self._is_taken(number):
             # A guard that raises on a StateChart is a failure, and then the event is ignored.
             fates["failed"], fates["refused"] = 1, max(0, is_refused - 1)
-            if not any(isinstance(error, Exception) for _, error in self.raised[number]):
+            if not all(isinstance(error, Exception) for _, error in self.raised[number]):
                 fates["abandoned"] = 0  # it was stopped itself, and may be announced as well
+            elif self._is_cut_short(number, event):
+                fates["failed"] = 0
         found = sum(fates.values())
         for fate, count in fates.items():
             self.totals[fate] += bool(count)
@@ -172,6 +174,13 @@ class Audit(Reading):
         if not event.is_async or origin == number:
             return False
         return self._gave_up(origin, self.ledger.events[origin])
+
+    def _is_cut_short(self, number: int, event: Event) -> bool:
+        """Whether an async step was abandoned when its task was cancelled.
+
+        What a callback of it had raised at that moment is lost in the host's `asyncio.gather`.
+        """
+        return event.is_async and self.has_given_up and self.abandoned[number] > 0
 
     def _is_given_up(self, number: int, event: Event) -> bool:
         return self._gave_up(number, event) or self._is_interrupted(number, event)
@@ -211,7 +220,8 @@ class Audit(Reading):
                 continue
             if count > 1:
                 yield f"{error!r} in {place} was told {count} times"
-            if not (count or self._is_given_up(number, event) or self._is_noted(error)):
+            is_untold = self._is_given_up(number, event) or self._is_cut_short(number, event)
+            if not (count or is_untold or self._is_noted(error)):
                 yield f"{error!r} in {place} was told to nobody"
         if event.name in REFUSED and not raised:
             told = self.refused[number] + self.ignored[number] + self.abandoned[number]

@@ -144,7 +144,7 @@ class Reading:
 
     def _note_abandoned(self, record: Any) -> None:
         cause = self.by_seq.get(record.cause)
-        if "." not in record.name:
+        if "." not in record.name and not record.path:
             self.turns[record.name, record.cause].append("abandoned")
             return
         number: int | None = None
@@ -156,9 +156,9 @@ class Reading:
         elif isinstance(
             cause, Sent
         ):  # an event in a machine's queue, or what a callback has posted
-            number = own = int(cause.args[0])
-            if self.begun[own]:
-                number = self.children.get((own, "callback", record.name), own)
+            number = int(cause.args[0])
+            if not record.path:
+                number = self.children.get((number, "callback", record.name))
         elif isinstance(cause, Started):  # what a reaction has posted
             reacted = self.by_seq.get(cause.cause)
             parent = None if not isinstance(reacted, Transitioned) else reacted.args[0]
@@ -179,11 +179,13 @@ class Reading:
             if "." not in record.name:
                 return  # a reaction
             number = self.sent_by.get(cause.seq)
-        elif "." not in record.name:
+        elif "." not in record.name and not record.path:
             self.turns[record.name, record.cause].append("refused")
             return
         if number is None:
             self.unknown.append(f"failed, and of no known event: {record}, caused by {cause}")
+        elif type(record.exception) is StateMachineError:  # posted, and interrupted
+            self.interrupted.add(number)
         else:
             self._note_told(number, record.exception)
 

@@ -1,0 +1,219 @@
+"""Running a machine: one loop of the host after the other, until nothing waits for it.
+
+Where nobody waits for an event of his own (a sync machine, or a busy async one of 2.x), a loop of
+the host ends with the event that it began with: so each result and each exception is told apart
+from the next.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import Any
+
+from statemachines_orchestrator._answers import exception_of
+from statemachines_orchestrator._host import HOST_IS_3
+from statemachines_orchestrator._inbox import INITIAL, origin_of
+from statemachines_orchestrator._notes import note_unraised
+
+__all__ = ["run_events", "run_events_async"]
+
+
+def run_events(seam: Any, holder: Any) -> Any:
+    """Run a sync machine to rest; return the result of the event that was just put, or raise.
+
+    What raises of other events is a failure of the cascade of `holder`.
+    """
+    inbox, thread = seam.inbox, get_ident()
+    mine = seam.mine.pop(thread, None)
+    if not inbox.lock.acquire(blocking=False):  # who runs the machine takes the event
+        return seam.host_loop() if inbox.thread == thread else None
+    run = None
+    try:
+        begun, result, error = _loop(seam, mine, thread)
+        is_mine = begun is None or mine is None or begun.kwargs is mine
+        if is_mine and error is None and not (inbox.queue.queue if HOST_IS_3 else len(inbox)):
+            return result  # the way of most events
+        run = _Run(seam, mine, holder)
+        run.note(begun, result, error)
+        while run.goes_on(begun) and inbox.lock.acquire(blocking=False):
+            begun, result, error = _loop(seam, mine, thread)
+            run.note(begun, result, error)
+    except BaseException as stopped:
+        if run is not None:
+            note_unraised(stopped, run.error)
+        _give_up(seam)
+        raise
+    return run.outcome()
+
+
+def _loop(seam: Any, mine: Any, thread: int) -> tuple[Any, Any, Exception | None]:
+    """Run one loop of the host, the lock in hand: what it began with, its result, its exception."""
+    inbox = seam.inbox
+    error = result = None
+    try:
+        inbox.thread = thread
+        result = seam.host_loop()
+    except Exception as raised:  # noqa: BLE001 - it is told whose it is
+        error = raised
+    except BaseException:
+        inbox.stop(mine)
+        raise
+    finally:
+        begun, inbox.begun, inbox.last, inbox.thread = inbox.begun, None, None, None
+        inbox.lock.release()
+    return begun, result, error
+
+
+def _give_up(seam: Any) -> None:
+    """Abandon what has come for a call that was stopped, or for whom nobody waits any more."""
+    inbox = seam.inbox
+    while len(inbox) and seam.is_free() and not inbox.is_waited_for() and inbox.turnstile.enter():
+        try:
+            has_taken = seam.publishers and inbox.abandon_all()
+        finally:
+            inbox.turnstile.leave()
+        if not has_taken:
+            break
+
+
+class _Run:
+    """What came of the events that one call has run."""
+
+    def __init__(self, seam: Any, mine: Any, holder: Any) -> None:
+        self.seam = seam
+        self.mine = mine
+        self.holder = holder
+        self.result: Any = None
+        self.has_result = False
+        self.error: Exception | None = None
+
+    def _is_mine(self, begun: Any) -> bool:
+        if begun is None or self.mine is None or begun.event == INITIAL:
+            return True
+        return origin_of(begun) is self.mine
+
+    def note(self, begun: Any, result: Any, error: Exception | None) -> None:
+        """Note what came of a loop, by the event that it began with.
+
+        The result and the exception of the caller's event are kept for the end. The exception of
+        another is told, for who sent that one waits no more.
+        """
+        is_mine = self._is_mine(begun)
+        if error is None:
+            if begun is not None and is_mine and not self.has_result:
+                self.result, self.has_result = result, True
+            return
+        if begun is None:  # nothing was taken: what waits cannot be taken at all
+            others = [one for one in self.seam.inbox.take_all() if origin_of(one) is not self.mine]
+            for trigger in others:
+                self._lost(trigger, error)
+            self.error = self.error or error
+        elif is_mine and self.error is None:
+            self.error = error
+        else:
+            self._lost(begun, error)
+
+    def _lost(self, trigger: Any, error: Exception) -> None:
+        self.seam.runner.lost(self.seam, self.holder, trigger, error)
+
+    def goes_on(self, begun: Any) -> bool:
+        """Whether something waits that nobody else takes."""
+        return self.seam.is_free() and begun is not None and len(self.seam.inbox) > 0
+
+    def outcome(self) -> Any:
+        """Return the result of the caller's event, or raise its exception."""
+        error, self.error = self.error, None
+        if error is None:
+            return self.result
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame
+
+
+async def run_events_async(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) -> Any:
+    """Run an async machine to rest, as `run_events` does."""
+    if seam.inbox.is_told:
+        return await _run_told(seam, mine, args, holder)
+    run = _Run(seam, mine, holder)
+    try:
+        while seam.inbox.turnstile.enter():
+            begun, result, error = await _loop_async(seam, mine)
+            run.note(begun, result, error)
+            if not run.goes_on(begun):
+                break
+    except BaseException as stopped:
+        note_unraised(stopped, run.error)
+        _give_up(seam)
+        raise
+    return run.outcome()
+
+
+async def _loop_async(
+    seam: Any, mine: Any, answer: Any = None
+) -> tuple[Any, Any, Exception | None]:
+    """Run one loop of the host, through the turnstile: as `_loop` does."""
+    inbox = seam.inbox
+    error = result = None
+    try:
+        result = await seam.host_loop()
+    except Exception as raised:  # noqa: BLE001 - it is told whose it is
+        error = raised
+    except BaseException:
+        if answer is not None:
+            answer.cancel()  # its caller is stopped here
+        inbox.stop(mine)
+        raise
+    finally:
+        begun, inbox.begun, inbox.last = inbox.begun, None, None
+        inbox.turnstile.leave()
+    return begun, result, error
+
+
+async def _run_told(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) -> Any:
+    """Run the machine for a caller who gets an answer, unless somebody else runs it.
+
+    The host's loop ends with an event that fails: what it has left runs, too.
+    """
+    inbox: Any = seam.inbox
+    answer: Any = next(iter(args), None)
+    result = own = None
+    try:
+        if inbox.turnstile.enter() or (answer and await inbox.turnstile.wait(answer)):
+            answer = answer or inbox.answer_to(mine)
+            begun, result, error = await _loop_async(seam, mine, answer)
+            own = _noted(seam, holder, begun, error)
+            while begun is not None and seam.is_stranded() and inbox.turnstile.enter():
+                begun, _result, error = await _loop_async(seam, mine, answer)
+                own = own or _noted(seam, holder, begun, error)
+    except BaseException as stopped:
+        note_unraised(stopped, own or exception_of(answer))
+        _give_up(seam)
+        raise
+    if own is None:
+        if answer is not None and (answer.done() or answer.is_given):
+            return await answer
+        return result
+    if answer is not None and exception_of(answer) is None:
+        answer.cancel()
+    try:
+        raise own
+    finally:
+        del own  # it holds this frame
+
+
+def _noted(seam: Any, holder: Any, begun: Any, error: Exception | None) -> Exception | None:
+    """Return what the caller is told: that the machine could not begin, or take anything.
+
+    What an event has raised was told to who waits for it; if nobody does it is told now.
+    """
+    if error is None or (begun is not None and _is_told(begun.future)):
+        return None
+    if begun is None or begun.event == INITIAL:
+        return error
+    seam.runner.lost(seam, holder, begun, error)
+    return None
+
+
+def _is_told(future: Any) -> bool:
+    return future is not None and not future.cancelled() and (future.done() or future.is_given)
