@@ -187,6 +187,8 @@ class Seam:
         self.nested = facts.nested
         for trigger in tuple(self.inbox.events):  # an initial state that was not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
+            if HOST_IS_3:
+                trigger.future = None  # made where an event loop ran: nobody waits for it
         self._replace(engine, "put", self.put)
         self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
         if hasattr(engine, "enabled_events"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
-from statemachines_orchestrator._answers import exception_of
+from statemachines_orchestrator._answers import exception_of, is_waiting
 from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator._inbox import INITIAL, origin_of
 from statemachines_orchestrator._notes import note_unraised
@@ -76,6 +76,11 @@ def _give_up(seam: Any) -> None:
             break
 
 
+def _is_told(future: Any) -> bool:
+    """Whether somebody who waits was told what came of an event."""
+    return future is not None and not future.cancelled() and not is_waiting(future)
+
+
 class _Run:
     """What came of the events that one call has run."""
 
@@ -96,8 +101,10 @@ class _Run:
         """Note what came of a loop, by the event that it began with.
 
         The result and the exception of the caller's event are kept for the end. The exception of
-        another is told, for who sent that one waits no more.
+        another is told, if who sent that one waits no more.
         """
+        if error is not None and begun is not None and _is_told(getattr(begun, "future", None)):
+            return
         is_mine = self._is_mine(begun)
         if error is None:
             if begun is not None and is_mine and not self.has_result:
@@ -176,44 +183,23 @@ async def _run_told(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) ->
     The host's loop ends with an event that fails: what it has left runs, too.
     """
     inbox: Any = seam.inbox
-    answer: Any = next(iter(args), None)
-    result = own = None
+    answer: Any = args[0] if args else None
+    run = _Run(seam, mine, holder)
     try:
         if inbox.turnstile.enter() or (answer and await inbox.turnstile.wait(answer)):
             answer = answer or inbox.answer_to(mine)
             begun, result, error = await _loop_async(seam, mine, answer)
-            own = _noted(seam, holder, begun, error)
+            run.note(begun, result, error)
             while begun is not None and seam.is_stranded() and inbox.turnstile.enter():
-                begun, _result, error = await _loop_async(seam, mine, answer)
-                own = own or _noted(seam, holder, begun, error)
+                begun, result, error = await _loop_async(seam, mine, answer)
+                run.note(begun, result, error)
     except BaseException as stopped:
-        note_unraised(stopped, own or exception_of(answer))
+        note_unraised(stopped, run.error or exception_of(answer))
         _give_up(seam)
         raise
-    if own is None:
-        if answer is not None and (answer.done() or answer.is_given):
+    if answer is not None:
+        if run.error is None and not is_waiting(answer):
             return await answer
-        return result
-    if answer is not None and exception_of(answer) is None:
-        answer.cancel()
-    try:
-        raise own
-    finally:
-        del own  # it holds this frame
-
-
-def _noted(seam: Any, holder: Any, begun: Any, error: Exception | None) -> Exception | None:
-    """Return what the caller is told: that the machine could not begin, or take anything.
-
-    What an event has raised was told to who waits for it; if nobody does it is told now.
-    """
-    if error is None or (begun is not None and _is_told(begun.future)):
-        return None
-    if begun is None or begun.event == INITIAL:
-        return error
-    seam.runner.lost(seam, holder, begun, error)
-    return None
-
-
-def _is_told(future: Any) -> bool:
-    return future is not None and not future.cancelled() and (future.done() or future.is_given)
+        if exception_of(answer) is None:
+            answer.cancel()  # the machine has ended, or could not begin
+    return run.outcome()

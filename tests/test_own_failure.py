@@ -14,6 +14,7 @@ from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
 from statemachines_orchestrator import Failed, Orchestrator, ReactionErrors, Sent, Transitioned, on
+from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._telling import named
 from statemachines_orchestrator.traces import tracing
 
@@ -371,3 +372,34 @@ def test_every_event_of_many_threads_is_accounted_for() -> None:
     assert sorted(office.work.log) == [number for number in range(800) if number % 7]
     assert sorted(came + failed) == list(range(0, 800, 7))
     assert len(trace.filter(Transitioned)) == len(office.work.log) == len(office.heard)
+
+
+@needs_3
+def test_a_machine_that_was_built_in_an_event_loop_and_cannot_begin() -> None:
+    """The host has made a future for the entry into the initial state: nobody waits for it."""
+
+    class Broken(Slow):
+        async def on_enter_idle(self) -> None:
+            raise ValueError("broken")
+
+    class Workshop(Orchestrator):
+        work: Broken
+
+    async def main() -> Any:
+        workshop = Workshop(Broken())
+        with pytest.raises(ValueError, match="broken"):
+            await workshop.work.do(1)
+        return workshop
+
+    workshop = asyncio.run(main())
+    assert len(seam_of(workshop.work).inbox) == 0
+
+
+@needs_3
+def test_what_the_own_step_has_queued_fails_the_call_that_waits() -> None:
+    """As on a bare machine: only who sent the first event can be told."""
+    office = SlowOffice(Slow())
+    bad = {"number": 20, "fails": True}
+    with pytest.raises(ValueError, match="20"):
+        asyncio.run(office.work.do(1, more=(bad,)))
+    assert office.work.log == [1]

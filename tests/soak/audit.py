@@ -176,11 +176,13 @@ class Audit(Reading):
         return self._gave_up(origin, self.ledger.events[origin])
 
     def _is_cut_short(self, number: int, event: Event) -> bool:
-        """Whether an async step was abandoned when its task was cancelled.
+        """Whether the task of an async step was cancelled, and nobody waited for the event.
 
         What a callback of it had raised at that moment is lost in the host's `asyncio.gather`.
         """
-        return event.is_async and self.has_given_up and self.abandoned[number] > 0
+        if not (event.is_async and self.has_given_up):
+            return False
+        return self.abandoned[number] > 0 or (not HOST_IS_3 and self.committed[number] > 0)
 
     def _is_given_up(self, number: int, event: Event) -> bool:
         return self._gave_up(number, event) or self._is_interrupted(number, event)
