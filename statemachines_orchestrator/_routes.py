@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from statemachine import Event
 
+from statemachines_orchestrator._arguments import OF_EVENTS, check_arguments
 from statemachines_orchestrator._sending import Address, Target, address_of, deliver
+from statemachines_orchestrator.records import Published
 
 if TYPE_CHECKING:
     from statemachines_orchestrator.reactions import Route
@@ -29,6 +31,8 @@ class RoutePlan:
             record = None  # the arguments of the event that came last mean nothing
         args = getattr(record, "args", ())
         kwargs = {**getattr(record, "kwargs", {}), **self.route.kwargs}
+        if isinstance(record, Published):  # what an event had, python-statemachine let it have
+            check_arguments(kwargs, OF_EVENTS, self.route.reaction.where)
         addresses = self.addresses(owner)
         if len(addresses) == 1:
             return addresses[0].send(args, kwargs, if_enabled=self.route.if_enabled)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from statemachines_orchestrator._arguments import OF_EVENTS, OF_SIGNALS, check_arguments
 from statemachines_orchestrator._enabled import events_of, may_take
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import wildcards
@@ -87,6 +88,9 @@ class Alphabet:
         )
         for name, given in items:
             variants = self._variants(name, given)
+            reserved = OF_SIGNALS if name in self.topics.signals else OF_EVENTS
+            for _args, kwargs in variants:
+                check_arguments(kwargs, reserved, f"{self.where}: events[{name!r}]")
             if name in self.topics.signals:
                 self._check_signal(name, variants)
                 self.signals.extend(

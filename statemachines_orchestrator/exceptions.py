@@ -40,6 +40,7 @@ __all__ = [
     "NotAtRestError",
     "OrchestratorError",
     "ReactionErrors",
+    "ReservedArgumentError",
     "RunawayCascadeError",
     "SnapshotDoesNotFitError",
     "StateFieldIsNotUniqueError",
@@ -327,6 +328,29 @@ class UnsupportedHostError(OrchestratorError, RuntimeError):
 
 
 # Raised while events are sent -----------------------------------------------------------------
+
+
+@attrs.define(slots=False)
+class ReservedArgumentError(OrchestratorError, TypeError):
+    """A keyword argument has a name under which no callback, or no reaction, would get it.
+
+    Raised by `post`, `asend`, `broadcast` and `publish` before anything is sent, by a route where
+    it is written, and by one that would hand on a signal's argument to an event that cannot have
+    it. A direct call of a machine's event is python-statemachine's own.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    reserved: tuple[str, ...]
+    """All that are taken there."""
+
+    def __str__(self) -> str:
+        """Say which arguments would be lost where, and the fix."""
+        return (
+            f"{self.where}: nobody would get an argument called "
+            f"{' or '.join(map(repr, self.names))}: the name is taken. "
+            f"Choose one that is none of {', '.join(self.reserved)}."
+        )
 
 
 @attrs.define(slots=False)

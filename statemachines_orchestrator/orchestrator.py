@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 import attrs
 
 from statemachines_orchestrator import _calls
+from statemachines_orchestrator._arguments import OF_EVENTS, OF_SIGNALS, check_arguments
 from statemachines_orchestrator._attachment import assemble, set_machine
 from statemachines_orchestrator._broadcasts import broadcast, enabled_below, publish
 from statemachines_orchestrator._declaration import (
@@ -201,12 +202,15 @@ class Orchestrator:
         cascade, what has `cancel()` and `due`; a failure is announced under `failed:` and told by
         the clock.
 
-        Raises `UnknownTopicError` if `topic` is no event of the orchestrator, `DurationError` if
-        `delay` is no length of time, and `AsyncReactionError` outside of a cascade for an async
+        Raises `UnknownTopicError` if `topic` is no event of the orchestrator,
+        `ReservedArgumentError` for a keyword argument that no callback would get, `DurationError`
+        if `delay` is no length of time, and `AsyncReactionError` outside of a cascade for an async
         machine in a running event loop.
         """
         place = self.__place
         address = address_of(self, topic)
+        if kwargs:
+            check_arguments(kwargs, OF_EVENTS, self.__declaration__.where, "post", topic)
         if delay is not None:
             span = check_duration(f"{self.__declaration__.where}.post(delay=...)", delay)
             return timers_of(place).delay(Delay(place, address, args, kwargs, span))
@@ -223,7 +227,8 @@ class Orchestrator:
         Returns the event's result; of a fleet, to all of whose members it goes, the results by
         the path of names and keys, `(name, key)`. Inside a cascade it is an ordinary nested call.
         Raises what the machine's event raises, or `ReactionErrors` for what failed after it;
-        `UnknownTopicError`, at once, if `topic` is none of the orchestrator.
+        `UnknownTopicError`, at once, if `topic` is none of the orchestrator, and
+        `ReservedArgumentError` for a keyword argument that no callback would get.
         """
         place = self.__place
         signals = self.__declaration__.topics.signals
@@ -231,8 +236,12 @@ class Orchestrator:
             if args:
                 message = f"{topic} is a signal, with keyword arguments only; it was given {args}"
                 raise TypeError(message)
+            if kwargs:
+                check_arguments(kwargs, OF_SIGNALS, self.__declaration__.where, "asend", topic)
             return _calls.to_rest_async(_calls.Call(), lambda: publish(place, str(topic), kwargs))
         address = address_of(self, topic, beside=signals)
+        if kwargs:
+            check_arguments(kwargs, OF_EVENTS, self.__declaration__.where, "asend", topic)
         return _calls.to_rest_async(_calls.Call(), lambda: address.send(args, kwargs))
 
     def broadcast(self, topic: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -248,9 +257,12 @@ class Orchestrator:
         Returns what the machines returned, by field name, or else by the path of names and keys,
         `(name, key)`; those that would refuse it are left out. Where one of them is async, in a
         running event loop, this must be awaited.
-        Raises `ReactionErrors` for what the machines raised, after all have the event, and
-        `UnknownTopicError`, with the nearest, if no machine declares the event.
+        Raises `ReactionErrors` for what the machines raised, after all have the event,
+        `UnknownTopicError`, with the nearest, if no machine declares the event, and
+        `ReservedArgumentError` for a keyword argument that no callback would get.
         """
+        if kwargs:
+            check_arguments(kwargs, OF_EVENTS, self.__declaration__.where, "broadcast", topic)
         return broadcast(self.__place, topic, args, kwargs)
 
     def publish(self, signal: str, /, **kwargs: Any) -> None:
@@ -258,8 +270,11 @@ class Orchestrator:
 
         Its reactions are queued; outside of a cascade one is opened and run to rest, and
         `ReactionErrors` raised for what fails in it.
-        Raises `UnknownTopicError`, with the nearest, if no such signal is declared.
+        Raises `UnknownTopicError`, with the nearest, if no such signal is declared, and
+        `ReservedArgumentError` for `self`, which a reaction is given by the orchestrator.
         """
+        if kwargs:
+            check_arguments(kwargs, OF_SIGNALS, self.__declaration__.where, "publish", signal)
         publish(self.__place, signal, kwargs)
 
     def enabled_events(self) -> Any:

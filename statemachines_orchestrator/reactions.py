@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import attrs
 from statemachine import Event, State
 
+from statemachines_orchestrator._arguments import OF_EVENTS, check_arguments
 from statemachines_orchestrator._binding import HOST_NAMES
 from statemachines_orchestrator._engine import machine_of
 from statemachines_orchestrator.clock import span_of
@@ -222,7 +223,7 @@ class Subscriber:
         setattr(method, _MARK, (reaction, *reactions_of(method)))
         return method
 
-    def send(self, *targets: Any, if_enabled: bool = False, **kwargs: Any) -> Any:
+    def send(self, /, *targets: Any, if_enabled: bool = False, **kwargs: Any) -> Any:
         """Make a reaction without a body, as a class attribute.
 
             authorize = on("order.process").send("payment.authorize")
@@ -237,8 +238,9 @@ class Subscriber:
         A target that raises keeps the event from no other one. A signal of the domain is
         published, not sent. The rules of order, of overriding and of `removed` are those of a
         method.
-        Raises `NotAReactionError` at once if a target is none, and `UnknownTopicError` when the
-        class is defined if it has no such machine or event.
+        Raises `NotAReactionError` at once if a target is none, and `ReservedArgumentError` if no
+        callback would get one of `kwargs`; `UnknownTopicError` when the class is defined if it has
+        no such machine or event.
         """
         called_at = _caller(2)
         if not targets:
@@ -254,6 +256,7 @@ class Subscriber:
                     f"send() was given {target!r} where a topic or a bound event belongs",
                     f'Name the machine in a string: .send("machine.{name}")',
                 )
+        check_arguments(kwargs, OF_EVENTS, called_at)
         return Route(attrs.evolve(self._reaction, where=called_at), targets, kwargs, if_enabled)
 
 

@@ -17,7 +17,7 @@ import pytest
 from statemachine import State, StateMachine
 
 import statemachines_orchestrator
-from statemachines_orchestrator import Orchestrator, exceptions, on, on_enter
+from statemachines_orchestrator import Orchestrator, domain_signal, exceptions, on, on_enter
 from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator.clock import VirtualClock
 from statemachines_orchestrator.exceptions import (
@@ -38,6 +38,7 @@ from statemachines_orchestrator.exceptions import (
     NotAtRestError,
     OrchestratorError,
     ReactionErrors,
+    ReservedArgumentError,
     RunawayCascadeError,
     SnapshotDoesNotFitError,
     StateFieldIsNotUniqueError,
@@ -755,6 +756,23 @@ def post_to_an_async_machine() -> None:
         Shop(AsyncOrder(), Payment()).post("order.process")
 
     asyncio.run(main())
+
+
+@misuse(
+    ReservedArgumentError,
+    TypeError,
+    "HERE.Desk.publish('low'): nobody would get an argument called 'self': the name is taken. "
+    "Choose one that is none of self.",
+    where="HERE.Desk.publish('low')",
+    names=("self",),
+    reserved=("self",),
+)
+def argument_called_self() -> None:
+    class Desk(Orchestrator):
+        order: Order
+        low = domain_signal("an item runs out")
+
+    Desk(Order()).publish("low", self=1)
 
 
 @misuse(

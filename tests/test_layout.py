@@ -27,6 +27,7 @@ FLOORS = [
     "clock",
     "_bus",
     "_host",
+    "_arguments",
     "_frames",
     "_answers",
     "_inbox",
