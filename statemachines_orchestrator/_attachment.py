@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import reprlib
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._bus import Bus
+from statemachines_orchestrator._checking import Check, all_of, is_built, is_one, publisher_of
 from statemachines_orchestrator._engine import (
     attach,
     attaching,
     is_async,
     is_in_mid_step,
-    missing_seam,
     seam_of,
 )
-from statemachines_orchestrator._host import HOST, SUPPORTED, Machine, store_of
+from statemachines_orchestrator._host import Machine, store_of
 from statemachines_orchestrator._joins import Join, JoinSubscription
 from statemachines_orchestrator._members import (
     is_orchestrator,
@@ -25,7 +25,7 @@ from statemachines_orchestrator._members import (
     values_of,
 )
 from statemachines_orchestrator._notes import shown
-from statemachines_orchestrator._places import NO_KEY, Place, place_of
+from statemachines_orchestrator._places import NO_KEY, PLACE, Place, place_of
 from statemachines_orchestrator._publisher import Publisher
 from statemachines_orchestrator._timers import Timers, begin_anew
 from statemachines_orchestrator._turns import Subscription
@@ -33,17 +33,12 @@ from statemachines_orchestrator.clock import is_clock
 from statemachines_orchestrator.exceptions import (
     DeclarationError,
     MachineFieldIsSetError,
-    MachineIsBusyError,
-    MachineIsTakenError,
     NotAMemberError,
-    StateFieldIsNotUniqueError,
-    UnsupportedHostError,
-    WrongMachineError,
 )
 from statemachines_orchestrator.fleets import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 
 __all__ = ["arrange_all", "assemble", "assemble_at_rest", "disassemble", "set_machine"]
 
@@ -52,23 +47,33 @@ def assemble(orchestrator: Any) -> None:
     """Make the bus, attach the machines, subscribe the reactions; all of it or nothing."""
     if place_of(orchestrator) is not None:
         return
-    with attaching:
-        _assemble(orchestrator)
-    try:
+    with _all_or_nothing(orchestrator):
+        with attaching:
+            _assemble(orchestrator)
         _begin_timeouts(place_of(orchestrator))
-    except BaseException:
-        disassemble(orchestrator)
-        raise
 
 
 def assemble_at_rest(orchestrator: Any, clock: Any = None) -> None:
     """Assemble an orchestrator that goes on where another one stood: no times begin."""
-    with attaching:
-        _assemble(orchestrator, clock)
-    place = place_of(orchestrator)
-    plans = _timeouts_of(place)
-    if plans:
-        place.timers = Timers(place, plans)
+    with _all_or_nothing(orchestrator):
+        with attaching:
+            _assemble(orchestrator, clock)
+        place = place_of(orchestrator)
+        plans = _timeouts_of(place)
+        if plans:
+            place.timers = Timers(place, plans)
+
+
+@contextmanager
+def _all_or_nothing(orchestrator: Any) -> Generator[None, None, None]:
+    """Detach what was attached if something raises: a model, a clock, a machine of its own kind."""
+    try:
+        yield
+    except BaseException:
+        if place_of(orchestrator) is not None:
+            disassemble(orchestrator)
+            del vars(orchestrator)[PLACE]
+        raise
 
 
 def arrange_all(wishes: list[tuple[Place, str, Mapping[Any, Any] | None]]) -> None:
@@ -117,7 +122,7 @@ def _assemble(orchestrator: Any, clock: Any = None) -> None:
     if not declaration.is_resolved:
         declaration = declaration.resolved(cls, values_of(orchestrator))
     values = values_of(orchestrator, declaration)
-    checked = _Check(orchestrator, declaration)
+    checked = Check(orchestrator, declaration)
     for name, value in values.items():
         if value is not None or not declaration.fields[name].optional:
             checked.field(name, value)
@@ -162,7 +167,7 @@ def _timeouts_of(place: Place) -> list[Any]:
 
 def _begin_below(owner: Any, wrong: list[Any] | None = None) -> None:
     """Begin the times of all machines of an orchestrator, here and outward."""
-    for machine in _all_of(owner):
+    for machine in all_of(owner):
         for publisher in seam_of(machine).publishers:
             publisher.place.look_at(publisher.name, publisher.key, machine, wrong)
 
@@ -203,7 +208,11 @@ def set_machine(
         attaches = _may_set(orchestrator, name, value)
         store(orchestrator, name, value)
         if attaches:
-            _attach_value(place, name, value)
+            try:
+                _attach_value(place, name, value)
+            except BaseException:
+                object.__setattr__(orchestrator, name, None)
+                raise
     if attaches:
         _came(place, name, dict(members_in(value)))
 
@@ -218,122 +227,8 @@ def _may_set(orchestrator: Any, name: str, value: Any) -> bool:
         raise MachineFieldIsSetError(declaration.where, name, isinstance(held, Fleet))
     if value is None:
         return False
-    _Check(orchestrator, declaration).field(name, value)
+    Check(orchestrator, declaration).field(name, value)
     return True
-
-
-# Checks ---------------------------------------------------------------------------------------
-
-
-class _Check:
-    """Refuses what cannot be attached to one orchestrator, before anything is."""
-
-    def __init__(self, orchestrator: Any, declaration: Any) -> None:
-        self.orchestrator = orchestrator
-        self.where = declaration.where
-        self.fields = declaration.fields
-        place = place_of(orchestrator)
-        self.names = (orchestrator.orchestrator_name,) if place is None else tuple(place.injected)
-        """What would be injected into the callbacks of a machine."""
-        self.stores: dict[tuple[int, str], Any] = {} if place is None else place.stores
-        self.added: dict[tuple[int, str], str] = {}
-        """Which state is kept where, of what is attached together."""
-        self.freed: set[tuple[int, str]] = set()
-        """Which of these is free, since another machine takes the place."""
-        self.seen: dict[int, str] = {}
-
-    def field(self, name: str, value: Any) -> None:
-        """Check what is given to a field."""
-        if not self.fields[name].fleet:
-            self.member(name, name, value)
-            return
-        if not isinstance(value, Fleet):
-            text = self.fields[name].annotation
-            raise WrongMachineError(self.where, name, text, reprlib.repr(value))
-        if value.holder is not None:
-            owner = value.holder
-            injected = owner.orchestrator_name
-            raise MachineIsTakenError(self.where, name, repr(owner), injected, "fleet")
-        self._alone(name, value)
-        for key, member in members_in(value):
-            self.member(name, f"{name}[{shown(key)}]", member)
-
-    def member(self, field_name: str, name: str, member: Any) -> None:
-        """Check a machine or an orchestrator; `name` is what the error calls it."""
-        field = self.fields[field_name]
-        known = (
-            isinstance(member, field.classes)
-            if field.classes
-            else isinstance(member, Machine) or is_orchestrator(member)
-        )
-        if not known:
-            expected = " | ".join(one.__name__ for one in field.classes or ())
-            raise WrongMachineError(self.where, name, expected or field.annotation, repr(member))
-        self._alone(name, member)
-        if is_orchestrator(member):
-            self._orchestrator(name, member)
-        else:
-            self._machine(name, member)
-
-    def _alone(self, name: str, member: Any) -> None:
-        same = self.seen.setdefault(id(member), name)
-        if same != name:
-            self._refuse_second_place(name, same)
-
-    def _refuse_second_place(self, name: str, same: str) -> None:
-        problem = f"the machine stands in {same} too"
-        fix = "Give each field and each key a machine of its own"
-        raise DeclarationError(f"{self.where}.{name}", problem, fix)
-
-    def _orchestrator(self, name: str, inner: Any) -> None:
-        place = place_of(inner)
-        if place is None:
-            raise DeclarationError(
-                f"{self.where}.{name}",
-                f"{type(inner).__qualname__} is not built yet",
-                "Let its __init__ call self.__attrs_init__(...) first",
-            )
-        own = place_of(self.orchestrator)
-        if own is not None and place in own.holders():
-            problem = f"{inner!r} would hold itself"
-            raise DeclarationError(f"{self.where}.{name}", problem, "Give it another one")
-        if place.holder is not None:
-            holder = place.holder.owner
-            injected = holder.orchestrator_name
-            raise MachineIsTakenError(self.where, name, repr(holder), injected, "orchestrator")
-        for machine in _all_of(inner):
-            for other in seam_of(machine).publishers:
-                for injected in self.names if place not in other.place.holders() else ():
-                    if injected in other.place.injected:
-                        taken = repr(other.place.injected[injected])
-                        raise MachineIsTakenError(self.where, name, taken, injected)
-
-    def _machine(self, name: str, machine: Any) -> None:
-        missing = missing_seam(machine)
-        if missing is not None:
-            raise UnsupportedHostError(f"{self.where}.{name}", HOST, missing, SUPPORTED)
-        seam = seam_of(machine)
-        taken: dict[str, Any] = {} if seam is None else seam.injected
-        for injected in self.names:
-            holder = taken.get(injected)
-            if holder is self.orchestrator:
-                own = _publisher_of(place_of(holder), machine)
-                if own is not None and own not in own.place.leaving:
-                    self._refuse_second_place(name, own.shown)
-                if own is not None or not seam_of(machine):  # it has not left yet
-                    raise MachineIsBusyError(self.where, name)
-            if holder is not None:
-                raise MachineIsTakenError(self.where, name, repr(holder), injected)
-        if is_in_mid_step(machine):
-            raise MachineIsBusyError(self.where, name)
-        store = store_of(machine)
-        kept = None if store in self.freed else self.stores.get(store)
-        if kept is None or kept.machine is machine:
-            other = self.added.setdefault(store, name)
-        else:
-            other = kept.shown
-        if other != name:
-            raise StateFieldIsNotUniqueError(self.where, name, other, machine.state_field)
 
 
 # Members --------------------------------------------------------------------------------------
@@ -356,14 +251,14 @@ class _Holding:
     def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
         """Attach members and put them in, as one move; all of them or none."""
         with attaching:
-            check = _Check(self.owner, self.owner.__declaration__)
+            check = Check(self.owner, self.owner.__declaration__)
             for key, member in new.items():
                 old = members.get(key)
                 if isinstance(old, Machine) and not is_in_mid_step(old):
                     check.freed.add(store_of(old))
                 check.member(self.name, f"{self.name}[{shown(key)}]", member)
+            _attach_all(self.place, self.name, new.items())
             for key, member in new.items():
-                _attach(self.place, self.name, key, member)
                 old = members.get(key)
                 members[key] = member
                 if old is not None:
@@ -384,19 +279,31 @@ class _Holding:
             place = place_of(member)
             if place is not None and place.holder is self.place and place.name == self.name:
                 return place.key
-        elif isinstance(member, Machine):
-            publisher = _publisher_of(self.place, member)
+        elif is_one(member, Machine) and is_built(member):
+            publisher = publisher_of(self.place, member)
             if publisher is not None and publisher.name == self.name:
                 return publisher.key
-        raise NotAMemberError(f"{self.owner!r}.{self.name}", repr(member))
+        raise NotAMemberError(f"{shown(self.owner)}.{self.name}", shown(member))
 
 
 def _attach_value(place: Place, name: str, value: Any) -> None:
     """Attach what a field holds."""
+    _attach_all(place, name, members_in(value))
     if isinstance(value, Fleet):
         value.hold(_Holding(place, name))
-    for key, member in members_in(value):
-        _attach(place, name, key, member)
+
+
+def _attach_all(place: Place, name: str, members: Iterable[tuple[Hashable, Any]]) -> None:
+    """Attach several; all of them or none."""
+    done: list[Any] = []
+    try:
+        for key, member in members:
+            _attach(place, name, key, member)
+            done.append(member)
+    except BaseException:
+        for member in done:
+            _detach(place, member)
+        raise
 
 
 def _attach(place: Place, name: str, key: Hashable, member: Any) -> None:
@@ -405,8 +312,9 @@ def _attach(place: Place, name: str, key: Hashable, member: Any) -> None:
         _stand(member, place, name, key)
         return
     publisher = Publisher(place, name, key, member)
-    place.stores[store_of(member)] = publisher
+    store = store_of(member)
     attach(member, _calls, publisher)
+    place.stores[store] = publisher
     if is_async(member):
         place.must_await()
 
@@ -416,17 +324,10 @@ def _detach(place: Place, member: Any) -> None:
     if is_orchestrator(member):
         _release(place, member)
         return
-    seam, publisher = seam_of(member), _publisher_of(place, member)
+    seam, publisher = seam_of(member), publisher_of(place, member)
     if publisher is not None:  # else another thread has taken it out
         place.leaving[publisher] = None
         seam.remove(publisher)
-
-
-def _publisher_of(place: Place, machine: Any) -> Any:
-    """Return the publisher that an orchestrator gave a machine."""
-    seam = seam_of(machine)
-    publishers = () if seam is None else seam.publishers
-    return next((one for one in publishers if one.place is place), None)
 
 
 def _release(holder: Place, inner: Any) -> None:
@@ -434,7 +335,7 @@ def _release(holder: Place, inner: Any) -> None:
     place = place_of(inner)
     if place.holder is not holder:  # another thread has done it
         return
-    for machine in _all_of(inner):
+    for machine in all_of(inner):
         if is_in_mid_step(machine):
             seam = seam_of(machine)
             seam.at_rest[place] = partial(_release, holder, inner)
@@ -443,34 +344,38 @@ def _release(holder: Place, inner: Any) -> None:
     _stand(inner, None, "", NO_KEY)
 
 
-def _all_of(owner: Any) -> Iterator[Any]:
-    """Yield the machines at any depth, those included that are about to leave."""
-    yield from (publisher.machine for publisher in list(place_of(owner).leaving))
-    for _name, _key, member in members_of(owner):
-        if is_orchestrator(member):
-            yield from _all_of(member)
-        else:
-            yield member
-
-
 def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
-    """Let an orchestrator stand in a field or fleet, or alone, and everything below it with it."""
+    """Let an orchestrator stand in a field or fleet, or alone, and everything below it with it.
+
+    What is pending begins anew on another clock. If that raises, it stands where it stood.
+    """
     place = place_of(inner)
     clock = place.clock
     if place.holder not in (None, holder):
         place.holder.forget(place.name, place.key)
-    place.stand(holder, name, key)
+    stood = place.holder, place.name, place.key
+    _move(inner, holder, name, key)
     if holder is None:
         place.own_clock = clock  # it keeps the one that it had
-    elif place.is_async:
-        holder.must_await()
     if place.clock is not clock:
-        begin_anew(inner)
+        try:
+            begin_anew(inner)
+        except BaseException:
+            _move(inner, *stood)
+            raise
+    if holder is not None and place.is_async:
+        holder.must_await()
+
+
+def _move(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
+    """Tell an orchestrator, and everything below it, where it stands."""
+    place = place_of(inner)
+    place.stand(holder, name, key)
     for below, below_key, member in members_of(inner):
         if is_orchestrator(member):
-            _stand(member, place, below, below_key)
+            _move(member, place, below, below_key)
         else:
-            _publisher_of(place, member).moved()
+            publisher_of(place, member).moved()
             seam_of(member).renew()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator.exceptions import NotAReactionError
 from statemachines_orchestrator.records import Elapsed
 
 if TYPE_CHECKING:
@@ -26,8 +28,14 @@ def binder(function: Callable[..., Any], *, method: bool) -> Callable[[Any, Any]
     and the signature belongs to this function alone.
     A `method` is given its owner first; another function may ask for it as `self`,
     or by the orchestrator's name.
+    Raises `NotAReactionError` for what does not tell its parameters.
     """
-    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:  # of a builtin, mostly
+        where = getattr(function, "__qualname__", type(function).__qualname__)
+        problem = f"{shown(function)} does not tell its parameters"
+        raise NotAReactionError(where, problem, "Wrap it in a function") from error
     if method and len(parameters) == 1 and parameters[0].kind is not parameters[0].VAR_POSITIONAL:
         return lambda owner, _record: function(owner)
     return _Bound(function, parameters, method=method)

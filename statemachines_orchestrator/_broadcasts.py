@@ -6,6 +6,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator import _calls
+from statemachines_orchestrator._arguments import OF_EVENTS, OF_SIGNALS, check_arguments
 from statemachines_orchestrator._enabled import enabled_events
 from statemachines_orchestrator._engine import (
     is_async,
@@ -32,6 +33,9 @@ __all__ = ["broadcast", "enabled_below", "publish"]
 def broadcast(place: Place, topic: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Send an event to every machine that would take it, as one cascade."""
     targets = _targets(place.owner, topic)
+    if kwargs:
+        where = place.owner.__declaration__.where
+        check_arguments(kwargs, OF_EVENTS, where, "broadcast", topic)
 
     def start() -> Any:
         return deliver(_ready_first(place, targets, args, kwargs), args, kwargs, if_enabled=True)
@@ -44,7 +48,8 @@ def broadcast(place: Place, topic: str, args: tuple[Any, ...], kwargs: dict[str,
 def _targets(owner: Any, topic: str) -> list[Target]:
     """Return the machines that a broadcast asks."""
     declaration = owner.__declaration__
-    if machine_of(topic) is not None:
+    given: Any = topic
+    if isinstance(given, str) and machine_of(given) is not None:
         problem = "a bound event is for its machine alone; post it, or write its name in a string"
         raise UnknownTopicError(declaration.where, str(topic), problem)
     field, dot, _event = check_topic(declaration.where, topic).partition(".")
@@ -82,6 +87,8 @@ def publish(place: Place, signal: str, kwargs: Mapping[str, Any]) -> None:
     if check_topic(declaration.where, signal) not in known:
         problem = f"no signal of the domain is called {signal!r}"
         raise unknown(declaration.where, signal, problem, known, signal)
+    if kwargs:
+        check_arguments(kwargs, OF_SIGNALS, declaration.where, "publish", signal)
     _calls.in_cascade(lambda: _publish(place, signal, kwargs))
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blinker import ANY, NamedSignal, Namespace
 
-from statemachines_orchestrator.exceptions import AsyncObserverError
+from statemachines_orchestrator._notes import shown
+from statemachines_orchestrator.exceptions import AsyncObserverError, NotAReactionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,12 +59,16 @@ class OrderedSignal(NamedSignal):
         """Connect `receiver`, called as `receiver(machine, record=record)` after all others.
 
         Differs from blinker: the receiver is held strongly unless `weak=True`.
-        Raises `AsyncObserverError` for an `async def`, which nobody would await.
+        Raises `AsyncObserverError` for an `async def`, which nobody would await, and
+        `NotAReactionError` for what cannot be called.
         """
         given: Any = receiver
         if not callable(given):
-            message = f"connect() takes a function, and was given {receiver!r}"
-            raise TypeError(message)
+            raise NotAReactionError(
+                f"signal({self.name!r})",
+                f"connect() takes a function, and was given {shown(receiver)}",
+                "Give it one: connect(lambda machine, record: ...)",
+            )
         if must_be_awaited(receiver):
             raise AsyncObserverError(_name_of(receiver), self.name)
         self._is_plain = self._is_plain and sender is ANY and not weak

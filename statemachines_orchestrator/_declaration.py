@@ -20,6 +20,7 @@ from statemachines_orchestrator._attrs import (
 from statemachines_orchestrator._fields import MachineField, as_machine
 from statemachines_orchestrator._host import Machine
 from statemachines_orchestrator._members import is_orchestrator
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._plans import Plan, plans_of
 from statemachines_orchestrator.clock import system_clock
 from statemachines_orchestrator.exceptions import (
@@ -36,10 +37,17 @@ from statemachines_orchestrator.topics import SETTLED, Topics
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Declaration", "Options", "declare", "finish"]
+__all__ = ["Declaration", "Options", "check_hook", "declare", "finish"]
 
 
 _HOOKS = {"dump": "lambda name, model: ...", "load": "lambda name, data, model: ..."}
+
+
+def check_hook(where: str, word: str, hook: Any) -> None:
+    """Raise `DeclarationError` if what `dump` or `load` was given cannot be called."""
+    if hook is not None and not callable(hook):
+        problem = f"{word}={shown(hook)} is no function"
+        raise DeclarationError(where, problem, f"Give it one: {word}={_HOOKS[word]}")
 
 
 @attrs.frozen
@@ -69,26 +77,23 @@ class Options:
         if not is_name or name in RESERVED_NAMES:
             raise DeclarationError(
                 where,
-                f"orchestrator_name={name!r} cannot be the name of an injected parameter",
+                f"orchestrator_name={shown(name)} cannot be the name of an injected parameter",
                 f"Choose an identifier that is none of {', '.join(RESERVED_NAMES)}",
             )
         if bound is not None and (type(bound) is not int or bound < 1):
             raise DeclarationError(
                 where,
-                f"max_reactions={bound!r} is no bound",
+                f"max_reactions={shown(bound)} is no bound",
                 "Give a number of reactions, at least 1, or None for no bound",
             )
         if not callable(options.clock):
             raise DeclarationError(
                 where,
-                f"clock={options.clock!r} is no factory of clocks",
+                f"clock={shown(options.clock)} is no factory of clocks",
                 "Give a class or a function without arguments: clock=VirtualClock",
             )
-        for word in ("dump", "load"):
-            hook: Any = getattr(options, word)
-            if hook is not None and not callable(hook):
-                problem = f"{word}={hook!r} is no function"
-                raise DeclarationError(where, problem, f"Give it one: {word}={_HOOKS[word]}")
+        check_hook(where, "dump", options.dump)
+        check_hook(where, "load", options.load)
         return options
 
 
@@ -203,6 +208,9 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
         )
     except attrs.exceptions.UnannotatedAttributeError as error:
         raise DeclarationError(where, str(error).rstrip("."), "Annotate every field") from None
+    except ValueError as error:  # a field without a default stands behind one that has one
+        fix = "Put it before the others, give it a default, or declare the class with kw_only=True"
+        raise DeclarationError(where, str(error).rstrip("."), fix) from error
     attach_before_post_init(cls)
     set_attribute = take_setattr(cls)
     declaration = Declaration(
@@ -245,6 +253,15 @@ def _check_names(where: str, cls: type) -> None:
             raise NameClashError(place(value), name, "a field", "Give the reaction another name")
         if isinstance(value, DomainSignal):
             raise NameClashError(where, name, "a field", "Declare the signal without annotation")
+    for name in set(SURFACE).intersection(vars(cls)):
+        if not (_may_override(vars(cls)[name]) or reactions_of(vars(cls)[name])):
+            fix = "Give the attribute another name"
+            raise NameClashError(where, name, "every orchestrator", fix)
+
+
+def _may_override(value: object) -> bool:
+    """Whether a value may take the place of a method or property: it may call that of the base."""
+    return callable(value) or hasattr(type(value), "__get__")
 
 
 def _signals_of(cls: type) -> dict[str, DomainSignal]:

@@ -10,6 +10,7 @@ import attrs
 
 from statemachines_orchestrator._annotations import Reading, is_member_class, read_annotation
 from statemachines_orchestrator._host import HOST_IS_3, Machine, is_machine_class, passes_on
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator.exceptions import (
     AnnotationIsNotAStateMachineError,
     DeclarationError,
@@ -146,7 +147,7 @@ def _text_of(annotation: Any) -> str:
         return annotation
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", repr(annotation))
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", shown(annotation))
 
 
 def _with_orchestrator(factory: Any) -> Callable[[Any], Any]:

@@ -8,6 +8,7 @@ from statemachine.model import Model
 
 from statemachines_orchestrator._attachment import arrange_all, assemble_at_rest, disassemble
 from statemachines_orchestrator._attrs import attributes_of
+from statemachines_orchestrator._checking import is_built
 from statemachines_orchestrator._host import facts_of, is_hosts_model, is_machine_class
 from statemachines_orchestrator._members import members_in
 from statemachines_orchestrator._notes import shown
@@ -123,14 +124,18 @@ class Fitting:
                 self.differ(at, "it was a fleet, and is none")
                 continue
             found: Any = stood.get(key)
-            if found is not None and not is_called(found.__class__, state.of):
+            is_a = _kind_of(found)
+            if found is not None and not is_called(is_a, state.of):
                 if not field.fleet or is_given:
-                    now, then = found.__class__.__name__, told_class(state.of)
+                    now, then = is_a.__name__, told_class(state.of)
                     if now == then:
-                        now, then = name_of_class(found.__class__), state.of
+                        now, then = name_of_class(is_a), state.of
                     self.differ(at, f"it is a {now}, and was a {then}")
                     continue
                 found = None
+            if is_machine_class(is_a) and not is_built(found):
+                self.differ(at, "it was given a machine that was never built")
+                continue
             kind = (
                 found.__class__
                 if found is not None
@@ -366,6 +371,11 @@ class Fitting:
                 for name, members, _is_fleet in self.members(live, path)
             ]
         )
+
+
+def _kind_of(value: object) -> Any:
+    """Return the class of something, whatever class it tells: a mock tells another."""
+    return type(value)
 
 
 def _class_of(field: Any, state: MachineState | OrchestratorState, owner: Any) -> Any:

@@ -13,6 +13,7 @@ from statemachine import State
 
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import machines_at
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._wholes import names_of, words_of
 from statemachines_orchestrator.exceptions import DeclarationError
 from statemachines_orchestrator.reactions import place
@@ -44,7 +45,7 @@ def invariant(method: _Method) -> _Method:
     function: Any = method
     if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
         where = getattr(function, "__qualname__", "@invariant")
-        problem = f"@invariant decorates {function!r}, which cannot be asked at once"
+        problem = f"@invariant decorates {shown(function)}, which cannot be asked at once"
         raise DeclarationError(where, problem, "Put it on a method that is a def")
     setattr(function, _MARK, True)
     return method
@@ -105,10 +106,12 @@ def predicates_of(given: Any, where: str) -> list[Callable[[Any], Any]]:
     """Return predicates of an orchestrator: one, or several."""
     if given is None:
         return []
-    many: list[Any] = [given] if callable(given) else list(given)
+    several: Any = given
+    are_several = not callable(given) and isinstance(given, Iterable)
+    many: list[Any] = list(several) if are_several else [given]
     for one in many:
         if not callable(one) or inspect.iscoroutinefunction(one):
-            problem = f"{one!r} is no predicate"
+            problem = f"{shown(one)} is no predicate"
             fix = "Give a function of the orchestrator that answers at once"
             raise DeclarationError(where, problem, fix)
     return many
@@ -143,13 +146,15 @@ def goals_of(given: Any, owner: Any, where: str) -> list[Goal]:
     """
     if given is None:
         return []
-    many: list[Any] = [given] if callable(given) or isinstance(given, Mapping) else list(given)
+    several: Any = given
+    is_one = callable(given) or isinstance(given, Mapping) or not isinstance(given, Iterable)
+    many: list[Any] = [given] if is_one else list(several)
     return [_goal(one, owner, where) for one in many]
 
 
 def _goal(given: Any, owner: Any, where: str) -> Goal:
     if not isinstance(given, Mapping):
-        (predicate,) = predicates_of(given, where)
+        (predicate,) = predicates_of((given,), where)
         return Goal(_name_of(predicate), lambda shop: bool(predicate(shop)), given)
     wanted: dict[str, frozenset[str]] = {}
     told: dict[str, tuple[str, ...]] = {}

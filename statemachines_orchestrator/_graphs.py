@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +15,7 @@ import attrs
 from statemachines_orchestrator._engine import callbacks_of
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import members_in
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._reading import Body, read_body
 from statemachines_orchestrator._sources import At
 from statemachines_orchestrator._telling import names_of_path
@@ -25,7 +27,7 @@ from statemachines_orchestrator.topics import canonical, walk_states
 from statemachines_orchestrator.traces import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from statemachines_orchestrator._wiring import Wire
     from statemachines_orchestrator.records import Record
@@ -134,10 +136,11 @@ def traces_in(traces: Any, where: str) -> list[Trace]:
 
     Raises `DeclarationError`, which names `where`, for what is none.
     """
-    are_several = hasattr(traces, "__iter__") and not isinstance(traces, Trace)
-    several: list[Any] = list(traces) if are_several else [traces]
+    many: Any = traces
+    are_several = isinstance(traces, Iterable) and not isinstance(traces, Trace)
+    several: list[Any] = list(many) if are_several else [traces]
     if not all(isinstance(one, Trace) for one in several):
-        problem, fix = f"traces={traces!r} are no traces", "Give it what tracing() gives"
+        problem, fix = f"traces={shown(traces)} are no traces", "Give it what tracing() gives"
         raise DeclarationError(where, problem, fix)
     return several
 

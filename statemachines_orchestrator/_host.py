@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import statemachine
 from statemachine.model import Model
 
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator.topics import walk_states
 
 if TYPE_CHECKING:
@@ -71,12 +72,18 @@ def is_machine_class(value: Any) -> bool:
 
 
 def configuration_of(machine: Any) -> str:
-    """Return the ids of the active states: `draft`, or `{editing, draft}`, or `-` for none yet."""
-    if HOST_IS_3:
-        active = [state.id for state in machine.configuration]
-    else:
-        value = machine.current_state_value
-        active = [] if value is None else [machine.states_map[value].id]
+    """Return the ids of the active states: `draft`, or `{editing, draft}`, or `-` for none yet.
+
+    Where the model has what is no state, written from outside, that is told: `'drfat'`.
+    """
+    try:
+        if HOST_IS_3:
+            active = [state.id for state in machine.configuration]
+        else:
+            value = machine.current_state_value
+            active = [] if value is None else [machine.states_map[value].id]
+    except KeyError:
+        return shown(machine.current_state_value)
     return active[0] if len(active) == 1 else f"{{{', '.join(active)}}}" if active else "-"
 
 

@@ -348,13 +348,13 @@ def judge(cascade: Any, *, ask: bool = True) -> None:
     """
     for join, movement in _in_order(cascade.moved):
         del cascade.moved[join]  # what a condition that stops the cascade leaves is judged later
-        if not join.judge(movement):
-            continue
         turn = JoinTurn(join, movement)
         turn.cascade = cascade
         try:
+            if not join.judge(movement):
+                continue
             wanted = not ask or turn.ask()
-        except Exception as error:  # noqa: BLE001 - a failure stops no other reaction
+        except Exception as error:  # noqa: BLE001 - a failure, of a model too, stops no other
             cascade.fail(turn, error)
             continue
         except BaseException:

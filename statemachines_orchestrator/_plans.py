@@ -14,6 +14,7 @@ from statemachines_orchestrator._attrs import attributes_of
 from statemachines_orchestrator._binding import binder
 from statemachines_orchestrator._engine import machine_of
 from statemachines_orchestrator._joins import JoinPlan, Term
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._routes import RoutePlan
 from statemachines_orchestrator._timeouts import TimeoutPlan
 from statemachines_orchestrator.exceptions import (
@@ -98,7 +99,7 @@ def _reactions_in(cls: type) -> dict[str, tuple[tuple[Reaction, ...], Any]]:
                 if not inspect.isfunction(value):
                     raise DeclarationError(
                         f"{klass.__module__}.{klass.__qualname__}.{name}",
-                        f"{value!r} takes the place of a reaction",
+                        f"{shown(value)} takes the place of a reaction",
                         f"Override it with a method, or remove it: {name} = removed",
                     )
                 found[name] = (found[name][0], value)

@@ -9,6 +9,7 @@ import attrs
 
 from statemachines_orchestrator._fitting import Fitting
 from statemachines_orchestrator._host import own_attributes
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._standing import told_class
 from statemachines_orchestrator._timers import Delay, timers_of
@@ -50,8 +51,9 @@ class Restoring:
         load: Callable[[str, Any, Any], Any] | None,
         timers: str,
     ) -> None:
-        if timers not in TIMERS:
-            problem = f"timers={timers!r} means nothing"
+        given_timers: Any = timers
+        if not isinstance(given_timers, str) or given_timers not in TIMERS:
+            problem = f"timers={shown(timers)} means nothing"
             raise DeclarationError(where, problem, f"There are {', '.join(TIMERS)}")
         self.standing = standing
         self.where = where

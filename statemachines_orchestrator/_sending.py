@@ -169,11 +169,11 @@ def address_of(owner: Any, topic: Any, beside: Iterable[str] = ()) -> Address | 
     or leads to a field that holds nothing.
     """
     where = owner.__declaration__.where
-    machine = machine_of(topic)
+    machine = machine_of(topic) if isinstance(topic, str) else None
     if machine is not None:
         target = bound(owner, machine, str(topic))
         if target is None:
-            raise UnknownTopicError(where, str(topic), f"its machine is none of {owner!r}")
+            raise UnknownTopicError(where, str(topic), f"its machine is none of {shown(owner)}")
         return target
     resolved = owner.__declaration__.topics.single_event(topic, where, beside)
     address = Address(resolved, owner, topic)

@@ -12,7 +12,7 @@ from statemachines_orchestrator._enabled import events_of, may_take
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import wildcards
 from statemachines_orchestrator.exceptions import DeclarationError
-from statemachines_orchestrator.topics import ANY
+from statemachines_orchestrator.topics import ANY, check_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,7 @@ class Alphabet:
             one.items() if isinstance(events, Mapping) else [(name, None) for name in _many(one)]
         )
         for name, given in items:
+            check_topic(self.where, name)
             variants = self._variants(name, given)
             reserved = OF_SIGNALS if name in self.topics.signals else OF_EVENTS
             for _args, kwargs in variants:
@@ -115,7 +116,7 @@ class Alphabet:
             elif isinstance(one, tuple):
                 found.append((arguments, {}))
             else:
-                problem = f"events[{name!r}] has {one!r}, which are no arguments"
+                problem = f"events[{name!r}] has {shown(one)}, which are no arguments"
                 fix = "Give a mapping of keyword arguments, a tuple of positional ones, or several"
                 raise DeclarationError(self.where, problem, fix)
         return tuple(found)
@@ -124,7 +125,9 @@ class Alphabet:
         """Refuse positional arguments: a signal has none."""
         for args, _kwargs in variants:
             if args:
-                problem = f"events[{name!r}] has {args!r}, and a signal has keyword arguments only"
+                problem = (
+                    f"events[{name!r}] has {shown(args)}, and a signal has keyword arguments only"
+                )
                 raise DeclarationError(self.where, problem, "Give it a mapping")
 
     def of(self, names: str, event: str) -> tuple[Variant, ...]:

@@ -378,14 +378,15 @@ class Timers:
     ) -> None:
         """Begin the times of the states that a machine is in when it comes."""
         for watch in self.watches:
-            is_new = watch.names == names and keys not in watch.begun
-            if is_new and watch.state in active_ids(machine):
-                try:
+            if watch.names != names or keys in watch.begun:
+                continue
+            try:
+                if watch.state in active_ids(machine):  # which its model tells
                     watch.begin(keys)
-                except Exception as error:
-                    if wrong is None:
-                        raise
-                    wrong.append((self.place.owner, watch.plan.name, error))
+            except Exception as error:
+                if wrong is None:
+                    raise
+                wrong.append((self.place.owner, watch.plan.name, error))
 
     def forget(self, names: str, keys: tuple[Hashable, ...]) -> None:
         """End the times of a machine, or of all below an orchestrator, that goes."""

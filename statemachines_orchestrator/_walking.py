@@ -18,6 +18,7 @@ from statemachines_orchestrator._clocks import use_clock
 from statemachines_orchestrator._engine import forget_queued
 from statemachines_orchestrator._host import has_ended
 from statemachines_orchestrator._joints import Joints
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._sending import Target
 from statemachines_orchestrator._steps import Alphabet, Step
@@ -72,14 +73,14 @@ def made(make: Any, where: str) -> Any:
         _check_arguments(make, where)
         owner = make()
     else:
-        problem = f"it was given {make!r}, which makes no orchestrator"
+        problem = f"it was given {shown(make)}, which makes no orchestrator"
         fix = "Give it the class, or a function of no arguments that returns one"
         raise DeclarationError(where, problem, fix)
     if not isinstance(owner, Orchestrator):
-        problem = f"{make!r} made {owner!r}, which is no orchestrator"
+        problem = f"{shown(make)} made {shown(owner)}, which is no orchestrator"
         raise DeclarationError(where, problem, "Let it return one")
     if place_of(owner) is None or place_of(owner).holder is not None:
-        problem = f"{owner!r} is held by another orchestrator, or not built yet"
+        problem = f"{shown(owner)} is held by another orchestrator, or not built yet"
         raise DeclarationError(where, problem, "Give it the outermost one")
     return owner
 
@@ -93,7 +94,7 @@ def _check_arguments(make: Any, where: str) -> None:
     try:
         parameters.bind()
     except TypeError as error:
-        problem = f"{make!r} cannot be called without arguments: {error}"
+        problem = f"{shown(make)} cannot be called without arguments: {error}"
         fix = "Give it a function of no arguments that returns an orchestrator"
         raise DeclarationError(where, problem, fix) from None
 

@@ -11,6 +11,7 @@ from statemachine import Event
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._binding import binder
 from statemachines_orchestrator._bus import must_be_awaited
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._plans import Plan, condition_of, resolved_topic
 from statemachines_orchestrator._turns import Subscription
@@ -72,7 +73,7 @@ def class_of(orchestrator: Any, where: str) -> Any:
     """
     cls = orchestrator if isinstance(orchestrator, type) else type(orchestrator)
     if not issubclass(cls, Orchestrator):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        problem = f"it was given {shown(orchestrator)}, which is no orchestrator"
         raise DeclarationError(where, problem, "Give it an orchestrator, or its class")
     return cls
 
@@ -80,7 +81,7 @@ def class_of(orchestrator: Any, where: str) -> Any:
 def check_instance(orchestrator: Any, where: str) -> None:
     """Raise `DeclarationError`, which names `where`, for what is no orchestrator that is built."""
     if not isinstance(orchestrator, Orchestrator):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        problem = f"it was given {shown(orchestrator)}, which is no orchestrator"
         raise DeclarationError(where, problem, "Give it an instance of one")
     orchestrator.bus  # noqa: B018 - raises if its constructor is not done
 
@@ -150,17 +151,17 @@ def subscribe(
     """
     cls: Any = type(orchestrator)
     if not hasattr(cls, "__declaration__"):
-        problem = f"it was given {orchestrator!r}, which is no orchestrator"
+        problem = f"it was given {shown(orchestrator)}, which is no orchestrator"
         where, fix = "subscribe()", "Give it an instance of one"
         raise NotAReactionError(where, problem, fix)
     name = getattr(function, "__name__", type(function).__name__)
-    where = f"subscribe({cls.__name__}, {topic!r}, {name})"
+    where = f"subscribe({cls.__name__}, {shown(topic)}, {name})"
     if isinstance(function, Event):
-        problem = f"{function!r} is an event, and no function"
+        problem = f"{shown(function)} is an event, and no function"
         fix = "Declare a route: on(...).send(...), or give it a function that sends the event"
         raise NotAReactionError(where, problem, fix)
     if not callable(function):
-        raise NotAReactionError(where, f"{function!r} cannot be called", "Give it a function")
+        raise NotAReactionError(where, f"{shown(function)} cannot be called", "Give it a function")
     check_condition(cond, where)
     at = place(function) if isfunction(function) else where
     reaction = Reaction("on", (topic,), (), cond, at)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from statemachines_orchestrator._agenda import Agenda
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator.exceptions import ClockIsAdvancingError, DurationError
 
 if sys.version_info < (3, 11):  # pragma: no cover - the other branch runs on newer Pythons
@@ -371,7 +372,7 @@ def check_duration(where: str, seconds: Any) -> float:
         seconds = seconds.total_seconds()
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not (is_number and 0 <= seconds < sys.float_info.max):
-        raise DurationError(where, repr(seconds))
+        raise DurationError(where, shown(seconds))
     return float(seconds)
 
 
@@ -379,7 +380,7 @@ def span_of(where: str, seconds: Any) -> float:
     """Return the length of a timeout in seconds, greater than 0.0."""
     span = check_duration(where, seconds)
     if not span:
-        raise DurationError(where, repr(seconds))
+        raise DurationError(where, shown(seconds))
     return span
 
 

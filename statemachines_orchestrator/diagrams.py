@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from statemachines_orchestrator._drawing import dot, mermaid, tables
 from statemachines_orchestrator._graphs import graph_of, traces_in
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._wiring import class_of
 from statemachines_orchestrator.exceptions import DeclarationError
 
@@ -74,8 +75,9 @@ def diagram(
     where = "diagram()"
     given: Any = orchestrator
     cls = class_of(given, where)
-    if format not in FORMATS:
-        problem = f"{format!r} is no format"
+    given_format: Any = format
+    if not isinstance(given_format, str) or given_format not in FORMATS:
+        problem = f"{shown(format)} is no format"
         raise DeclarationError(where, problem, f"There are {', '.join(FORMATS)}")
     many = None if traces is None else traces_in(traces, where)
     graph = graph_of(cls, None if given is cls else given, many)

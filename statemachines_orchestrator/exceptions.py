@@ -145,7 +145,7 @@ class NameClashError(OrchestratorError, TypeError):
 
 @attrs.define(slots=False)
 class NotAReactionError(OrchestratorError, TypeError):
-    """A decorator, `send` or `subscribe` was given something that it cannot use.
+    """A decorator, `send`, `subscribe` or `connect` was given something that it cannot use.
 
     Nothing to subscribe, or to subscribe to; a target that is no event; a condition that cannot
     be asked; a join of a fleet that does not say of how many members.

@@ -139,7 +139,7 @@ def explore(  # noqa: PLR0913 - the options of an exploration
     something is async; `UnknownTopicError` for an event, machine or state that there is not; and
     what `make` and `key` raise.
     """
-    _check(time, limit)
+    _check(time, limit, key=key, progress=progress)
     walk = Walk(make, _WHERE, events=events, key=key, time=time)
     exploring = _Exploring(walk, make, events, limit)
     exploring.predicates = predicates_of(invariants, _WHERE)
@@ -152,13 +152,19 @@ def explore(  # noqa: PLR0913 - the options of an exploration
         walk.end()
 
 
-def _check(time: Any, limit: Any) -> None:
+def _check(time: Any, limit: Any, **functions: Any) -> None:
     """Refuse what means nothing."""
-    if time not in {"any", "order"}:
-        raise DeclarationError(_WHERE, f"time={time!r} means nothing", "There are any and order")
+    if not isinstance(time, str) or time not in {"any", "order"}:
+        raise DeclarationError(
+            _WHERE, f"time={shown(time)} means nothing", "There are any and order"
+        )
     if limit is not None and (type(limit) is not int or limit < 1):
-        problem = f"limit={limit!r} is no number of joint states"
+        problem = f"limit={shown(limit)} is no number of joint states"
         raise DeclarationError(_WHERE, problem, "Give it a number from 1 on, or None")
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            problem = f"{name}={shown(function)} is no function"
+            raise DeclarationError(_WHERE, problem, "Give it one, or leave it out")
 
 
 class _Exploring:

@@ -177,7 +177,7 @@ class Fleet(MutableMapping[Key, Member]):
         for known, other in self._members.items():
             if other is member:
                 return known
-        raise NotAMemberError(repr(self), repr(member))
+        raise NotAMemberError(shown(self), shown(member))
 
     @property
     def holder(self) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._telling import fields_of, told_in_a_line
 from statemachines_orchestrator.exceptions import DeclarationError
@@ -38,7 +39,9 @@ def log_records(orchestrator: Orchestrator, level: int = logging.INFO) -> Callab
     """
     where = "log_records()"
     if type(level) is not int:
-        raise DeclarationError(where, f"level={level!r} is no level", "Give it logging.INFO, say")
+        raise DeclarationError(
+            where, f"level={shown(level)} is no level", "Give it logging.INFO, say"
+        )
 
     def log(_sender: Any, *, record: Record) -> None:
         error = record.exception if isinstance(record, Failed) else None

@@ -23,6 +23,7 @@ from statemachines_orchestrator._declaration import (
 )
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import Machine, configuration_of
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import PLACE, place_of
 from statemachines_orchestrator._sending import address_of
 from statemachines_orchestrator._timers import Delay, timers_of
@@ -234,8 +235,9 @@ class Orchestrator:
         signals = self.__declaration__.topics.signals
         if isinstance(topic, str) and topic in signals:
             if args:
-                message = f"{topic} is a signal, with keyword arguments only; it was given {args}"
-                raise TypeError(message)
+                where = f"{self.__declaration__.where}.asend({str(topic)!r})"
+                problem = f"a signal has keyword arguments only, and it was given {shown(args)}"
+                raise DeclarationError(where, problem, "Give each argument a name")
             if kwargs:
                 check_arguments(kwargs, OF_SIGNALS, self.__declaration__.where, "asend", topic)
             return _calls.to_rest_async(_calls.Call(), lambda: publish(place, str(topic), kwargs))
@@ -261,8 +263,6 @@ class Orchestrator:
         `UnknownTopicError`, with the nearest, if no machine declares the event, and
         `ReservedArgumentError` for a keyword argument that no callback would get.
         """
-        if kwargs:
-            check_arguments(kwargs, OF_EVENTS, self.__declaration__.where, "broadcast", topic)
         return broadcast(self.__place, topic, args, kwargs)
 
     def publish(self, signal: str, /, **kwargs: Any) -> None:
@@ -273,8 +273,6 @@ class Orchestrator:
         Raises `UnknownTopicError`, with the nearest, if no such signal is declared, and
         `ReservedArgumentError` for `self`, which a reaction is given by the orchestrator.
         """
-        if kwargs:
-            check_arguments(kwargs, OF_SIGNALS, self.__declaration__.where, "publish", signal)
         publish(self.__place, signal, kwargs)
 
     def enabled_events(self) -> Any:
@@ -310,8 +308,8 @@ class Orchestrator:
         for field in attrs.fields(type(self)):
             if field.repr:
                 value = getattr(self, field.name, attrs.NOTHING)
-                shown = field.repr if callable(field.repr) else repr
-                text = configuration_of(value) if isinstance(value, Machine) else shown(value)
+                tell = field.repr if callable(field.repr) else repr
+                text = configuration_of(value) if isinstance(value, Machine) else tell(value)
                 parts.append(f"{field.name}={text}")
         return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(parts)})"
 
@@ -332,10 +330,10 @@ class Orchestrator:
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         """Return its picture for a notebook; without Graphviz, the text alone."""
-        shown = {"text/plain": repr(self)}
+        told = {"text/plain": repr(self)}
         with suppress(DeclarationError):
-            shown["image/svg+xml"] = format(self, "svg")
-        return shown
+            told["image/svg+xml"] = format(self, "svg")
+        return told
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a machine field that is `None` once, and its machine is attached."""
@@ -353,7 +351,10 @@ class Orchestrator:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields and attributes, without the bus and its observers."""
-        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        names = [field.name for field in attrs.fields(type(self))]
+        if not all(hasattr(self, name) for name in names):
+            self.__place  # noqa: B018 - raises: its constructor has not set them
+        state = {name: getattr(self, name) for name in names}
         state.update(vars(self))
         state.pop(PLACE, None)
         return state

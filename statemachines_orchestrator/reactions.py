@@ -19,6 +19,7 @@ from statemachine import Event, State
 from statemachines_orchestrator._arguments import OF_EVENTS, check_arguments
 from statemachines_orchestrator._binding import HOST_NAMES
 from statemachines_orchestrator._engine import machine_of
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator.clock import span_of
 from statemachines_orchestrator.exceptions import NotAReactionError
 
@@ -193,7 +194,8 @@ class Route:
 
 def reactions_of(function: Any) -> tuple[Reaction, ...]:
     """Return the decorators' values on a method, in the order of the source."""
-    return getattr(function, _MARK, ())
+    marks: Any = getattr(function, _MARK, ())
+    return marks if type(marks) is tuple else ()  # pyright: ignore[reportUnknownVariableType] - what has every attribute, a mock, is no reaction
 
 
 class Subscriber:
@@ -216,7 +218,7 @@ class Subscriber:
         if not inspect.isfunction(function):
             raise NotAReactionError(
                 called_at,
-                f"@{kind} decorates {method!r}, which is no function",
+                f"@{kind} decorates {shown(method)}, which is no function",
                 f"Put @{kind} on a method, below no staticmethod, classmethod or property",
             )
         reaction = attrs.evolve(self._reaction, where=place(method))
@@ -253,7 +255,7 @@ class Subscriber:
                 name = getattr(target, "id", "event")
                 raise NotAReactionError(
                     called_at,
-                    f"send() was given {target!r} where a topic or a bound event belongs",
+                    f"send() was given {shown(target)} where a topic or a bound event belongs",
                     f'Name the machine in a string: .send("machine.{name}")',
                 )
         check_arguments(kwargs, OF_EVENTS, called_at)
@@ -380,7 +382,7 @@ def timeout(
         return subscriber.lasting(span_of(called_at, seconds), repeat)
     given: Any = minutes
     if isinstance(given, timedelta):
-        problem = f"minutes={given!r} is no number"
+        problem = f"minutes={shown(given)} is no number"
         raise NotAReactionError(called_at, problem, "Give the timedelta to seconds=")
     return subscriber.lasting(span_of(called_at, 60 * span_of(called_at, minutes)), repeat)
 
@@ -403,7 +405,7 @@ def none(*states: str | State) -> Quantified:
 def at_least(count: int, /, *states: str | State) -> Quantified:
     """Of a fleet in a join: `count` members or more are in one of `states`."""
     if type(count) is not int or count < 1:
-        problem = f"at_least() was given {count!r} where a number of members belongs"
+        problem = f"at_least() was given {shown(count)} where a number of members belongs"
         raise NotAReactionError(_caller(2), problem, "Give a number from 1 on, then the states")
     return _quantified("at_least", states, count)
 
@@ -423,7 +425,7 @@ def _subscriber(
     called_at = _caller(3)
     check_condition(cond, called_at)
     _check_topics(kind, topics, called_at)
-    if not topics and not any(value != () for value in members.values()):
+    if not topics and not any(map(_several, members.values())):
         raise NotAReactionError(
             called_at, f"@{kind}() names no topic", f'Write @{kind}("machine.member")'
         )
@@ -440,7 +442,7 @@ def check_condition(cond: Any, called_at: str) -> None:
     if not (cond is None or callable(cond) or isinstance(cond, str)) or isinstance(cond, Event):
         raise NotAReactionError(
             called_at,
-            f"cond={cond!r} is neither callable nor the name of a method or attribute",
+            f"cond={shown(cond)} is neither callable nor the name of a method or attribute",
             'A machine called cond is subscribed in the other spelling: "cond.member"',
         )
 
@@ -454,7 +456,7 @@ def _check_topics(kind: str, topics: tuple[Any, ...], called_at: str) -> None:
         if not isinstance(topic, str) or isinstance(topic, Event):
             raise NotAReactionError(
                 called_at,
-                f"@{kind} was given {topic!r} where a topic, a string, belongs",
+                f"@{kind} was given {shown(topic)} where a topic, a string, belongs",
                 f'Write @{kind}("machine.member"), or name the machine: @{kind}(machine=...)',
             )
 
@@ -473,9 +475,11 @@ def _member_id(kind: str, field: str, member: Any, called_at: str) -> str:
     fix = f"Give it {wanted} or its id"
     if isinstance(member, (list, set, frozenset)):
         fix = "Give it several in a tuple: (..., ...)"
-    elif isinstance(member, Quantified) or member in (every, some, none, at_least):
+    elif isinstance(member, Quantified) or any(
+        member is one for one in (every, some, none, at_least)
+    ):
         fix = "every() and its kin are called with states, stand alone, and only in @when"
-    raise NotAReactionError(called_at, f"{what} was given {member!r}", fix)
+    raise NotAReactionError(called_at, f"{what} was given {shown(member)}", fix)
 
 
 def place(function: Any) -> str:

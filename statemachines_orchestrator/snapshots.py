@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
+from statemachines_orchestrator._declaration import check_hook
 from statemachines_orchestrator._host import is_hosts_model, own_attributes
 from statemachines_orchestrator._members import values_of
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._packing import (
     Unpackable,
     name_of_class,
@@ -104,6 +106,7 @@ class Snapshot(Standing):
         where = "Snapshot.take()"
         check_instance(orchestrator, where)
         check_at_rest(orchestrator, where)
+        check_hook(where, "dump", dump)
         return _Taking(orchestrator, dump).snapshot(cls)
 
     # Back again ---------------------------------------------------------------------------
@@ -138,14 +141,16 @@ class Snapshot(Standing):
         for what is no class of orchestrators, and what an orchestrator's constructor raises for
         machines that it is given.
         """
-        where = f"Snapshot.restore({getattr(cls, '__qualname__', cls)})"
         kind: Any = cls
+        name = kind.__qualname__ if isinstance(kind, type) else shown(kind)
+        where = f"Snapshot.restore({name})"
         if not isinstance(kind, type) or not issubclass(kind, Orchestrator):
-            problem = f"it was given {cls!r}, which is no class of orchestrators"
+            problem = f"it was given {shown(cls)}, which is no class of orchestrators"
             raise DeclarationError(where, problem, "Give it the class that was taken")
         if clock is not None and not is_clock(clock):
-            problem = f"{clock!r} is no clock"
+            problem = f"{shown(clock)} is no clock"
             raise DeclarationError(where, problem, "Give it VirtualClock(), say")
+        check_hook(where, "load", load)
         restored: _Shop = Restoring(self, where, kind, None, given, load, timers).run(clock)
         return restored
 
@@ -170,6 +175,7 @@ class Snapshot(Standing):
         where = "Snapshot.restore_into()"
         check_instance(orchestrator, where)
         check_at_rest(orchestrator, where)
+        check_hook(where, "load", load)
         Restoring(self, where, type(orchestrator), orchestrator, {}, load, timers).run()
 
     # As text ------------------------------------------------------------------------------
@@ -206,7 +212,7 @@ class Snapshot(Standing):
         """
         given: Any = text
         if not isinstance(given, str):
-            problem = f"{given!r:.40} is no text"
+            problem = f"{shown(given):.40} is no text"
             raise UnreadableSnapshotError(problem)
         try:
             found: Any = json.loads(given)

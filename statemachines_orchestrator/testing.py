@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from statemachines_orchestrator._goals import predicates_of
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._stateful import Run, events_below
 from statemachines_orchestrator._walking import Walk, called, come_due
@@ -43,8 +44,11 @@ def elapse(orchestrator: Orchestrator, name: str, *keys: Hashable, nth: int = 0)
     Raises `DeclarationError` if none is pending, with those that are, or for another clock; and
     `ReactionErrors` for what fails.
     """
-    where = f"elapse(..., {name!r})"
+    where = f"elapse(..., {shown(name)})"
     check_instance(orchestrator, where)
+    if type(nth) is not int or nth < 0:
+        problem = f"nth={shown(nth)} is no number of a timer"
+        raise DeclarationError(where, problem, "Give it 0 for the first, 1 for the next")
     if not isinstance(place_of(orchestrator).clock, VirtualClock):
         problem = "its clock is no VirtualClock"
         raise DeclarationError(where, problem, "Call use_clock(orchestrator, VirtualClock()) first")
@@ -53,7 +57,9 @@ def elapse(orchestrator: Orchestrator, name: str, *keys: Hashable, nth: int = 0)
         for path, timer, value in Whole(orchestrator).timers()
         if not path
     ]
-    meant = [(timer, value) for timer, value, told in timers if told[1:] == (name, keys)]
+    given: Any = name
+    wanted = (name, keys) if isinstance(given, str) else None
+    meant = [(timer, value) for timer, value, told in timers if told[1:] == wanted]
     for timer, value in meant[nth : nth + 1]:
         come_due(orchestrator, timer, value)
         return
@@ -156,7 +162,7 @@ class _Rules:
         args, kwargs = variant
         positional = self.strategies.tuples(*map(self._strategy, args))
 
-        def send(machine: Any, data: Any, **arguments: Any) -> None:
+        def send(machine: Any, data: Any, arguments: Any) -> None:
             paths = machine.under_test.able(names, event)
             pick = self.strategies.sampled_from(paths)
             path = paths[0] if len(paths) == 1 else data.draw(pick)
@@ -171,7 +177,7 @@ class _Rules:
     def publishing(self, name: str, step: Step) -> Any:
         """Return the rule that publishes a signal of the domain."""
 
-        def publish(machine: Any, data: Any, **arguments: Any) -> None:  # noqa: ARG001 - every rule has it
+        def publish(machine: Any, data: Any, arguments: Any) -> None:  # noqa: ARG001 - every rule has it
             machine.under_test.do(attrs.evolve(step, kwargs=arguments))
 
         return self._rule(publish, name, step.kwargs)
@@ -179,7 +185,8 @@ class _Rules:
     def _rule(self, function: Any, name: str, kwargs: Mapping[str, Any]) -> Any:
         function.__name__ = name
         given = {one: self._strategy(value) for one, value in kwargs.items()}
-        return self.stateful.rule(data=self.strategies.data(), **given)(function)
+        arguments = self.strategies.fixed_dictionaries(given)  # whatever they are called
+        return self.stateful.rule(data=self.strategies.data(), arguments=arguments)(function)
 
     def _strategy(self, value: Any) -> Any:
         """Return a strategy, of a value one that gives it."""

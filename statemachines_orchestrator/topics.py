@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator.exceptions import UnknownTopicError
 
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ def check_topic(where: str, topic: Any) -> str:
         return topic
     name = getattr(topic, "name", None)
     fix = f"; write {name!r}" if isinstance(name, str) else ""
-    raise UnknownTopicError(where, repr(topic), f"a topic is a string{fix}")
+    raise UnknownTopicError(where, shown(topic), f"a topic is a string{fix}")
 
 
 def unknown(  # noqa: PLR0913, PLR0917 - the facts of an error

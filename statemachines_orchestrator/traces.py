@@ -9,12 +9,14 @@ They read records, and nothing else.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, overload
 
+from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._portable import Repr, facts_of, read_lines, written_lines
 from statemachines_orchestrator._sequences import sequence_diagram
@@ -45,7 +47,11 @@ class Trace(Sequence[Record]):
     __slots__ = ("_grows", "_records", "participants")
 
     def __init__(self, records: Iterable[Record] = (), participants: Iterable[str] = ()) -> None:
-        self._records: list[Record] | deque[Record] = sorted(records, key=_seq)
+        given: Any = records
+        if not hasattr(given, "__iter__"):
+            given = (given,)  # which is refused, as anything else that is no record
+        checked = (_checked("Trace()", one) for one in given)
+        self._records: list[Record] | deque[Record] = sorted(checked, key=_seq)
         self._grows = False
         self.participants: tuple[str, ...] = tuple(participants)
         """The names of the machines' fields, in their order."""
@@ -128,13 +134,13 @@ class Trace(Sequence[Record]):
 
         `None` for a call from outside, and where the trace does not reach back so far.
         """
-        return cause_in(self._by_seq(), record)
+        return cause_in(self._by_seq(), _checked("Trace.cause()", record))
 
     def story(self, record: Record) -> Trace:
         """Return what led to a record, from the first cause to the record itself."""
         known = self._by_seq()
         found: list[Record] = []
-        at: Record | None = record
+        at: Record | None = _checked("Trace.story()", record)
         while at is not None:
             found.append(at)
             at = cause_in(known, at)
@@ -158,7 +164,10 @@ class Trace(Sequence[Record]):
         for kind in kinds:
             given: Any = kind
             if not (isinstance(given, type) and issubclass(given, Record)):
-                problem, fix = f"{kind!r} is no kind of record", "Give it a class: Transitioned"
+                problem, fix = (
+                    f"{shown(kind)} is no kind of record",
+                    "Give it a class: Transitioned",
+                )
                 raise DeclarationError(_FILTER, problem, fix)
         if machine is not None:
             self._check_machine(machine)
@@ -173,12 +182,15 @@ class Trace(Sequence[Record]):
             self.participants,
         )
 
-    def _check_machine(self, machine: str) -> None:
+    def _check_machine(self, machine: Any) -> None:
+        if not isinstance(machine, str):
+            problem = f"machine={shown(machine)} is no name"
+            raise DeclarationError(_FILTER, problem, 'Write it in a string: machine="order"')
         known = dict.fromkeys(self.participants)
         for record in self._ordered():
             known.update(dict.fromkeys(_names_of(record)))
         if machine not in known:
-            nearest = get_close_matches(str(machine), known, 1)
+            nearest = get_close_matches(machine, known, 1)
             fix = f"Did you mean {nearest[0]!r}?" if nearest else f"There are {', '.join(known)}"
             problem = f"no machine of the trace is called {machine!r}"
             raise DeclarationError(_FILTER, problem, fix)
@@ -213,8 +225,15 @@ class Trace(Sequence[Record]):
         """
         given: Any = text
         if not isinstance(given, str):
-            raise UnreadableTraceError(1, f"{given!r} is no text")
+            raise UnreadableTraceError(1, f"{shown(given)} is no text")
         return cls(*read_lines(text))
+
+
+def _checked(where: str, record: Any) -> Record:
+    """Return a record; raise `DeclarationError` for what is none."""
+    if isinstance(record, Record):
+        return record
+    raise DeclarationError(where, f"{shown(record)} is no record", "Give it one of a trace")
 
 
 def _seq(record: Record) -> int:
@@ -239,8 +258,8 @@ def tracing(orchestrator: Orchestrator, *, last: int | None = None) -> Generator
     Raises `DeclarationError` for what is no orchestrator, and for a `last` below 1.
     """
     where = "tracing()"
-    if last is not None and (type(last) is not int or last < 1):
-        problem = f"last={last!r} is no number of records"
+    if last is not None and (type(last) is not int or not 1 <= last <= sys.maxsize):
+        problem = f"last={shown(last)} is no number of records"
         raise DeclarationError(where, problem, "Give it a number from 1 on, or leave it out")
     trace = Trace()
     stop = observe(orchestrator, trace.recorder(last), where)
