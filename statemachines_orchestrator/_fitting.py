@@ -133,7 +133,7 @@ class Fitting:
                     self.differ(at, f"it is a {now}, and was a {then}")
                     continue
                 found = None
-            if is_machine_class(is_a) and not is_built(found):
+            if found is not None and is_machine_class(is_a) and not is_built(found):
                 self.differ(at, "it was given a machine that was never built")
                 continue
             kind = (

@@ -606,3 +606,28 @@ def test_a_signal_sent_with_names_is_published(engine: Engine) -> None:
     shop.low.connect(lambda _sender, record: heard.append(record.kwargs))
     asyncio.run(shop.asend("low", sku=1))
     assert heard == [{"sku": 1}]
+
+
+def test_a_snapshot_is_restored_into_no_machine_that_was_never_built() -> None:
+    """What `restore` is given must be built, and be what it tells that it is."""
+    for given, text in (
+        (Order.__new__(Order), "it was given a machine that was never built"),
+        (mock.Mock(spec=Order), "it is a Mock, and was a Order"),
+    ):
+        with pytest.raises(OrchestratorError, match=text):
+            a_snapshot().restore(Shop, order=given)
+
+
+def test_a_fleet_has_no_key_for_what_only_looks_like_a_machine() -> None:
+    """A mock, and a machine that was never built, are no members."""
+    for given in (mock.Mock(spec=Order), Order.__new__(Order)):
+        with pytest.raises(NotAMemberError, match="is no member"):
+            a_shop().items.key_of(given)
+
+
+def test_a_machine_of_a_trace_is_named_in_a_string() -> None:
+    """What is no string is told as such."""
+    for given in (["order"], 3):
+        name: Any = given
+        with pytest.raises(DeclarationError, match="is no name"):
+            Trace().filter(machine=name)
