@@ -12,8 +12,8 @@ from statemachines_orchestrator._engine import (
     is_async,
     is_in_mid_step,
     machine_of,
-    run_async_from_sync,
 )
+from statemachines_orchestrator._event_loops import run_async_from_sync
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._members import machines_below
 from statemachines_orchestrator._sending import Address, Target, deliver, named

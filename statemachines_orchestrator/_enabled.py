@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statemachines_orchestrator._engine import ask_guards, is_async, run_async_from_sync
+from statemachines_orchestrator._engine import ask_guards, is_async
+from statemachines_orchestrator._event_loops import run_async_from_sync
 from statemachines_orchestrator._host import HOST_IS_3, current_states
 from statemachines_orchestrator.topics import canonical, walk_states
 

@@ -16,8 +16,6 @@ keeps cause before effect on both engines: the async one runs a group of callbac
 
 from __future__ import annotations
 
-import asyncio
-from contextvars import Context
 from functools import partial
 from inspect import iscoroutinefunction
 from operator import attrgetter
@@ -25,13 +23,11 @@ from threading import RLock, current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
+from statemachine.engines.base import BaseEngine
 from statemachine.event import BoundEvent
 from statemachine.event_data import EventData, TriggerData
-from statemachine.utils import (
-    _cached_loop,  # pyright: ignore[reportPrivateUsage]
-    run_async_from_sync,
-)
 
+from statemachines_orchestrator._event_loops import current_task, make_hosts_loop
 from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
 from statemachines_orchestrator._inbox import INITIAL, Inbox, Raised
@@ -51,11 +47,9 @@ __all__ = [
     "forget_queued",
     "is_async",
     "is_in_mid_step",
-    "lasting_loop",
     "machine_of",
     "missing_seam",
     "put_back",
-    "run_async_from_sync",
     "seam_of",
     "withdraw",
 ]
@@ -68,6 +62,7 @@ _SEAMS_2 = (
 _SEAMS_3 = (
     "external_queue.queue.queue internal_queue.queue.queue microstep _enter_states "
     "_prepare_exit_states _prepare_entry_states select_transitions select_eventless_transitions "
+    "_handle_final_state "
     "_invoke_manager.mark_for_invoke _invoke_manager._active"
 )
 _SEAMS = f"put processing_loop _processing {_SEAMS_3 if HOST_IS_3 else _SEAMS_2}"
@@ -179,7 +174,11 @@ class Seam:
         """The events that were put, by thread, until their loop begins."""
         self.at_rest: dict[Any, Callable[[], None]] = {}
         """What is to be done as soon as the machine is at rest, once for each who asks for it."""
-        self._install(machine, engine)
+        try:
+            self._install(machine, engine)
+        except BaseException:
+            self._uninstall()
+            raise
 
     def _install(self, machine: Any, engine: Any) -> None:
         setattr(engine, _SEAM, self)
@@ -358,7 +357,7 @@ class Seam:
         """Whether the host itself sends this event from outside: an invocation that ended."""
         if not event.startswith("done.invoke.") and event != "error.execution":
             return False
-        thread, task = current_thread(), _current_task()
+        thread, task = current_thread(), current_task()
         return any(
             thread is invocation.thread or (task is not None and task is invocation.task)
             for invocation in self.machine._engine._invoke_manager._active.values()
@@ -462,7 +461,7 @@ class Seam:
     def loop_async(self, *args: Any) -> Any:
         """Take the place of an async engine's `processing_loop`."""
         if here.get() is not None:
-            _make_hosts_loop()
+            make_hosts_loop()
         for publisher in self.publishers:
             publisher.place.wake_timers()
         payload = args[0].payload if args and args[0] is not None else None
@@ -593,31 +592,6 @@ def _do_nothing() -> None:
     """Do nothing."""
 
 
-def _make_hosts_loop() -> None:
-    """Let the host make the event loop that it keeps for the thread in an empty context.
-
-    It would keep the context of its first call alive, and with it an orchestrator.
-    """
-    if not hasattr(_cached_loop, "loop") and _current_task() is None:
-        Context().run(run_async_from_sync, asyncio.sleep(0))
-
-
-def _current_task() -> Any:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
-def lasting_loop() -> Any:
-    """Return the running event loop, and `None` for that which the host runs for a sync call."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-    return None if loop is getattr(_cached_loop, "loop", None) else loop
-
-
 def attach(machine: Any, runner: Runner, publisher: Any) -> None:
     """Let an orchestrator hear of a machine: through its seam, or a new one."""
     with attaching:
@@ -644,7 +618,7 @@ def missing_seam(machine: Any) -> str | None:
             attrgetter(name)(engine)
         except AttributeError:
             return name
-    return None
+    return None if isinstance(engine, BaseEngine) else "processing_loop"
 
 
 def is_in_mid_step(machine: Any) -> bool:

@@ -15,7 +15,8 @@ from weakref import ref
 import attrs
 
 from statemachines_orchestrator._due import Timer, come_due
-from statemachines_orchestrator._engine import attaching, lasting_loop
+from statemachines_orchestrator._engine import attaching
+from statemachines_orchestrator._event_loops import lasting_loop
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import active_ids
 from statemachines_orchestrator._members import is_orchestrator, machines_at, members_of

@@ -8,7 +8,8 @@ from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from statemachines_orchestrator._engine import run_async_from_sync, withdraw
+from statemachines_orchestrator._engine import withdraw
+from statemachines_orchestrator._event_loops import run_async_from_sync
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._members import machines_below
 from statemachines_orchestrator.exceptions import (

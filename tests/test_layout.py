@@ -29,6 +29,7 @@ FLOORS = [
     "_host",
     "_arguments",
     "_frames",
+    "_event_loops",
     "_answers",
     "_inbox",
     "_running",

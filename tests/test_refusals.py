@@ -631,3 +631,45 @@ def test_a_machine_of_a_trace_is_named_in_a_string() -> None:
         name: Any = given
         with pytest.raises(DeclarationError, match="is no name"):
             Trace().filter(machine=name)
+
+
+class Pair(Orchestrator):
+    one: Order
+    two: Order
+
+
+def test_a_machine_that_raises_while_its_seam_is_put_in_is_a_bare_one_afterwards() -> None:
+    """What was replaced on its engine is the host's again."""
+
+    class Odd(Order):
+        armed = False
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "allow_event_without_transition" and object.__getattribute__(self, "armed"):
+                raise OSError(name)
+            return super().__getattribute__(name)
+
+    other, odd = Order(), Odd()
+    odd.armed = True
+    with pytest.raises(OSError, match="allow_event"):
+        Pair(other, odd)
+    odd.armed = False
+    assert seam_of(odd) is None
+    assert seam_of(other) is None
+    Pair(other, odd)
+
+
+def test_an_engine_that_wraps_the_hosts_is_refused() -> None:
+    """Seams on it would hear of nothing: the host's engine calls its own methods."""
+
+    class Wrapping:
+        def __init__(self, engine: Any) -> None:
+            self.__dict__["engine"] = engine
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.__dict__["engine"], name)
+
+    machine: Any = Order()
+    machine._engine = Wrapping(machine._engine)
+    with pytest.raises(UnsupportedHostError):
+        Pair(Order(), machine)
