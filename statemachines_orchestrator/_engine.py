@@ -488,7 +488,8 @@ class Seam:
 
     def is_stranded(self) -> bool:
         """Whether the host has left events in its queue when its loop ended."""
-        return bool(self.publishers) and len(self.inbox) > 0 and self.is_free()
+        waits = bool(self.publishers) and len(self.inbox) > 0 and self.is_free()
+        return waits and len(self.inbox) > 0  # one that has ended drops them
 
     # Committed ----------------------------------------------------------------------------
 

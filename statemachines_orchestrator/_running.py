@@ -190,7 +190,7 @@ async def _run_told(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) ->
             answer = answer or inbox.answer_to(mine)
             begun, result, error = await _loop_async(seam, mine, answer)
             run.note(begun, result, error)
-            while begun is not None and seam.is_stranded() and inbox.turnstile.enter():
+            while seam.is_stranded() and begun is not None and inbox.turnstile.enter():
                 begun, result, error = await _loop_async(seam, mine, answer)
                 run.note(begun, result, error)
     except BaseException as stopped:
