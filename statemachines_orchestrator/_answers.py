@@ -37,6 +37,11 @@ class Answer(asyncio.Future[Any]):
         """Give an exception."""
         self._give(super().set_exception, exception)
 
+    def drop(self) -> None:
+        """Let nobody wait for it, and let asyncio not complain that nobody has asked for it."""
+        self.cancel()
+        exception_of(self)
+
     def _give(self, give: Callable[[Any], None], what: Any) -> None:
         self.is_given = True
         if self.thread == get_ident():

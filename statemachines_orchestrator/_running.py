@@ -69,11 +69,10 @@ def _give_up(seam: Any) -> None:
     inbox = seam.inbox
     while len(inbox) and seam.is_free() and not inbox.is_waited_for() and inbox.turnstile.enter():
         try:
-            has_taken = seam.publishers and inbox.abandon_all()
+            if not (seam.publishers and inbox.abandon_all()):
+                break
         finally:
             inbox.turnstile.leave()
-        if not has_taken:
-            break
 
 
 def _is_told(future: Any) -> bool:
@@ -200,6 +199,5 @@ async def _run_told(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) ->
     if answer is not None:
         if run.error is None and not is_waiting(answer):
             return await answer
-        if exception_of(answer) is None:
-            answer.cancel()  # the machine has ended, or could not begin
+        answer.drop()  # the machine has ended, or could not begin
     return run.outcome()

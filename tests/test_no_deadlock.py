@@ -15,9 +15,23 @@ import pytest
 from conftest import HOST_IS_3, close_the_hosts_loop, needs_3
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Orchestrator, ReactionErrors, on
+from statemachines_orchestrator import (
+    Fleet,
+    Orchestrator,
+    ReactionErrors,
+    Transitioned,
+    _calls,
+    on,
+)
+from statemachines_orchestrator._answers import Answer, exception_of, is_waiting
+from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._engine import seam_of
-from statemachines_orchestrator._frames import here
+from statemachines_orchestrator._frames import Payload, heard_at, here
+from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator._running import _give_up
+from statemachines_orchestrator._sending import address_of
+from statemachines_orchestrator._turns import Post
+from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -337,3 +351,108 @@ def test_sync_callers_and_an_event_loop_on_one_async_machine() -> None:
         assert came[1] == list(range(1000, 1200))
     assert sorted(office.heard) == [*range(200), *range(1000, 1200)]
     assert_at_rest(office.work)
+
+
+# What happens between two threads, step by step ----------------------------------------------
+
+
+def test_an_answer_for_who_has_given_up_or_whose_loop_has_ended_is_for_nobody() -> None:
+    """Neither does it raise in the thread that gives it, nor is it told of as never retrieved."""
+    given: list[Answer] = []
+
+    async def gives_up() -> None:
+        answer = Answer(asyncio.get_running_loop())
+        given.append(answer)
+        assert watched(lambda: answer.set_result(1)) == [None]
+        assert answer.is_given
+        assert not is_waiting(answer)
+        answer.cancel()  # before it arrives
+        await asyncio.sleep(0)
+        assert isinstance(exception_of(answer), asyncio.CancelledError)
+
+    async def ends() -> None:
+        given.append(Answer(asyncio.get_running_loop()))
+
+    asyncio.run(gives_up())
+    asyncio.run(ends())
+    assert watched(lambda: given[1].set_result(1)) == [None]
+    assert not given[1].done()
+    assert given[1].is_given
+
+
+def test_a_reaction_to_what_another_thread_has_taken_when_the_call_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call that would have run it was over in between: it runs in one of its own."""
+    twins = Twins(Toggle(), Toggle())
+    over = Cascade()
+    over.open = False
+    found = iter([over])
+    monkeypatch.setattr(_calls, "heard_at", lambda _frame: next(found, None))
+    with tracing(twins) as trace:
+        twins.right.poke()
+    (moved,) = trace.filter(Transitioned)
+    signal: Any = twins.bus.signal("left.go")
+    signal.send(twins.left, record=moved)
+    assert twins.heard == ["left"]
+    assert not over.queue
+
+
+def test_a_turn_that_comes_when_all_have_run_is_abandoned() -> None:
+    """Another thread has queued it at the last moment: it is announced, and not forgotten."""
+    twins = Twins(Toggle(), Toggle())
+    call = _calls.Call()
+    with tracing(twins) as trace:
+        call.cascade.append(Post(place_of(twins), address_of(twins, "left.go"), (), {}))
+        call.end(None)
+    assert [type(record).__name__ for record in trace] == ["Abandoned"]
+    assert not call.cascade.queue
+
+
+def test_what_happens_in_a_step_whose_call_is_over_is_heard_by_the_next_one() -> None:
+    """A frame may outlive its cascade: then nobody hears there."""
+    over = Cascade()
+    payload = Payload()
+    payload.call, payload.root = None, over
+    assert heard_at(payload) is over
+    over.open = False
+    assert heard_at(payload) is None
+
+
+def test_an_async_machine_that_has_not_begun_keeps_its_beginning() -> None:
+    """What waits is abandoned, but for the entry into the initial state."""
+    office = Office(Slow())
+    inbox = seam_of(office.work).inbox
+    assert len(inbox) == 1
+    _give_up(seam_of(office.work))
+    assert len(inbox) == 1
+    assert office.work.go(1) == 1
+
+
+def test_a_machine_whose_seam_somebody_has_wrapped_keeps_the_hosts_ways() -> None:
+    """It has left its orchestrator, and the seam could not be taken out: nothing is abandoned."""
+
+    class Stop(BaseException):
+        """Like KeyboardInterrupt."""
+
+    class Stopping(StateMachine):
+        idle = State(initial=True)
+        go = idle.to.itself()
+        more = idle.to.itself()
+
+        def on_go(self) -> None:
+            self.more()
+            raise Stop
+
+    class Hall(Orchestrator):
+        machines_held: Fleet[int, Stopping] = attrs.field(factory=Fleet[int, Stopping])
+
+    hall, machine = Hall(), Stopping()
+    hall.machines_held[1] = machine
+    engine: Any = machine._engine
+    put = engine.put
+    engine.put = lambda *args, **kwargs: put(*args, **kwargs)
+    del hall.machines_held[1]
+    with pytest.raises(Stop):
+        machine.go()
+    assert len(seam_of(machine).inbox) == 1
