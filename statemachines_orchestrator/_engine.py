@@ -130,6 +130,7 @@ class Seam:
         *dict.fromkeys(_HOSTS.values()),
         "inbox",
         "injected",
+        "invoker",
         "is_async",
         "machine",
         "mine",
@@ -168,6 +169,8 @@ class Seam:
         self.inbox = Inbox(getattr(engine, _QUEUE), self)
         setattr(engine, _QUEUE, self.inbox)
         self.raised: Any = None
+        self.invoker: Any = None
+        """What runs the invocations of a machine of 3.x."""
         self.begun: dict[int, Any] = {}
         """The cascades of calls whose event was put, by thread, until their loop takes them."""
         self.mine: dict[int, Any] = {}
@@ -208,6 +211,7 @@ class Seam:
             self._replace(engine, "_trigger", self.trigger_async if self.is_async else self.trigger)
 
     def _install_3(self, engine: Any, facts: Any, *, ignores: bool) -> None:
+        self.invoker = engine._invoke_manager
         self.raised = engine.internal_queue = Raised(engine.internal_queue, self)
         enter = self.enter_states_async if self.is_async else self.enter_states
         self._replace(engine, "_enter_states", enter)
@@ -355,12 +359,14 @@ class Seam:
 
     def _is_of_host(self, event: str) -> bool:
         """Whether the host itself sends this event from outside: an invocation that ended."""
+        if not self.invoker._active:  # the way of most events
+            return False
         if not event.startswith("done.invoke.") and event != "error.execution":
             return False
         thread, task = current_thread(), current_task()
         return any(
             thread is invocation.thread or (task is not None and task is invocation.task)
-            for invocation in self.machine._engine._invoke_manager._active.values()
+            for invocation in self.invoker._active.values()
         )
 
     def select_eventless(self, trigger: Any) -> Any:
@@ -550,10 +556,10 @@ class Seam:
             return
         self.inbox.last = None
         payload = trigger.kwargs
-        if type(payload) is not Payload or payload.holder is None:
+        if type(payload) is not Payload or (payload.root is None and payload.holder is None):
             return  # another thread attached the machine in mid-step, or detached it just now
         here.set(payload)
-        cascade = payload.cascade
+        cascade = payload.root.cascade if payload.call is None else payload.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
             cascade = joined(payload) or cascade
         moves = self._moves(transitions) if self.nested else None

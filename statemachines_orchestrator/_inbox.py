@@ -63,10 +63,11 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         """Passed by who runs loops of the machine."""
         self.lock = self.turnstile.lock
         self.host: Any = events
-        if HOST_IS_3:
-            self.queue = events.queue  # the very heap
-        else:
+        if not HOST_IS_3:
             _HostQueue.__init__(self, events)
+            return
+        self.queue = events.queue  # the very heap
+        self.put = self._put_answered if self.is_async else events.queue.put
 
     @property
     def events(self) -> Any:
@@ -200,7 +201,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         def __len__(self) -> int:
             return len(self.queue.queue)
 
-        def put(self, trigger: Any) -> None:
+        def _put_answered(self, trigger: Any) -> None:
             """Queue an event; its caller, if there is one who can wait, waits for an `Answer`."""
             future = trigger.future
             if future is not None and type(future) is not Answer:
