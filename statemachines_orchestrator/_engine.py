@@ -556,10 +556,11 @@ class Seam:
             return
         self.inbox.last = None
         payload = trigger.kwargs
-        if type(payload) is not Payload or (payload.root is None and payload.holder is None):
+        holder = payload.holder if type(payload) is Payload else None
+        if holder is None:
             return  # another thread attached the machine in mid-step, or detached it just now
         here.set(payload)
-        cascade = payload.root.cascade if payload.call is None else payload.cascade
+        cascade = holder.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
             cascade = joined(payload) or cascade
         moves = self._moves(transitions) if self.nested else None
