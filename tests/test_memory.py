@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 COUNT = 1_000
 """How many are built and weighed."""
-EVENTS = 1_500
-ALLOWED = 6_000
-"""The bytes by which what the interpreter keeps may differ: 4 for an event, where a reference to
+EVENTS = 2_000
+ALLOWED = 12_000
+"""The bytes by which what the interpreter keeps may differ: 6 for an event, where a reference to
 one takes 8, and the smallest record of one more than 100."""
 
 

@@ -127,6 +127,9 @@ class Audit(Reading):
         """
         if self.moved[number]:
             yield "announced, and not sent"
+        if event.way == "post" and number in self.unposted:
+            self.totals["refused"] += 1
+            return
         if event.way == "post" and not self.abandoned[number]:
             yield "posted, and lost"
         elif self.abandoned[number] > 1:

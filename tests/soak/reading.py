@@ -10,6 +10,7 @@ from statemachine.exceptions import StateMachineError, TransitionNotAllowed
 
 from statemachines_orchestrator import (
     Abandoned,
+    AsyncReactionError,
     Failed,
     Finished,
     Ignored,
@@ -70,6 +71,10 @@ class Reading:
             error.args[0] for _, _, error in ledger.observer_raised if isinstance(error, STOPS)
         }
         """The events that an observer has stopped when they were sent: none was queued."""
+        self.unposted = {
+            number for number, error in ledger.told if isinstance(error, AsyncReactionError)
+        }
+        """The posts that were refused: their call was over, and the task of a callback ran on."""
         self.interrupted = {
             number
             for number, error in ledger.told
