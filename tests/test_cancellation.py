@@ -417,3 +417,32 @@ def test_a_task_that_waits_for_a_delayed_event_is_cancelled() -> None:
         return answer, str([type(one).__name__ for one in trace.filter(Transitioned, Abandoned)])
 
     assert asyncio.run(main()) == (5, "['Transitioned', 'Transitioned']")
+
+
+def test_an_entry_into_the_initial_state_that_is_cancelled() -> None:
+    """The machine is where a bare one would be, and nobody waits for an answer."""
+
+    class Slow(StateMachine):
+        idle = State(initial=True)
+        done = State(final=True)
+        go = idle.to(done)
+
+        async def on_enter_idle(self) -> None:
+            await asyncio.sleep(30)
+
+    class Works(Orchestrator):
+        press: Slow
+
+    async def begun_by_halves(machine: Any) -> Any:
+        beginning = asyncio.ensure_future(machine.activate_initial_state())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        beginning.cancel()
+        (outcome,) = await settled(beginning)
+        assert isinstance(outcome, asyncio.CancelledError)
+        return machine.current_state_value
+
+    async def main() -> None:
+        assert await begun_by_halves(Works(Slow()).press) == await begun_by_halves(Slow())
+
+    asyncio.run(main())

@@ -688,3 +688,31 @@ def test_machine_classes_are_freed_before_the_orchestrator_class() -> None:
     alive = [use() for _ in range(5)]
     gc.collect()
     assert sum(reference() is not None for reference in alive) <= 1
+
+
+@needs_3
+def test_an_event_while_an_invocation_runs_has_its_caller() -> None:
+    """What fails after it is raised there, though the host sends events of its own meanwhile."""
+    from statemachine import StateChart  # noqa: PLC0415
+
+    go_on = threading.Event()
+
+    class Chart(StateChart[Any]):
+        working = State(initial=True, invoke=lambda: go_on.wait(60))
+        over = State(final=True)
+        nudge = working.to.itself(internal=True)
+        done_invoke_working = working.to(over)
+
+    class Shop(Orchestrator):
+        chart: Chart
+
+        @on("chart.nudge")
+        def fail(self) -> None:
+            raise ValueError("reaction")
+
+    shop = Shop(Chart())
+    try:
+        with pytest.raises(ReactionErrors):
+            shop.chart.nudge()
+    finally:
+        go_on.set()
