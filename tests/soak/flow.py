@@ -152,3 +152,18 @@ def left_by(run: Callable[[int], object], events: int, first: int) -> int:
         return traced() - before
     finally:
         tracemalloc.stop()
+
+
+def left_after_flow(kind: str, events: int) -> int:
+    """Return the bytes that events leave behind: from one and two threads, or from tasks."""
+    sys.setswitchinterval(1e-6)
+    if kind == "in_tasks":
+        tasks = AsyncFlow(AsyncGate(), AsyncGate())
+        return left_by(lambda events: run_flow_in_tasks(tasks, events), events, events // 2)
+    flow = Flow(Gate(), Gate())
+
+    def mixed(events: int) -> None:
+        run_flow(flow, events // 2)
+        run_flow_in_threads(flow, events // 2)
+
+    return left_by(mixed, events, events // 2)
