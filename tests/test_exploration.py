@@ -1693,14 +1693,14 @@ def is_dark(pair: Any) -> bool:
     return "on" not in active(pair.one)
 
 
-class Circle(Orchestrator):
+class Circle(Orchestrator, max_reactions=1_000):
     one: Light
     two: Light
     there = on("one.flip").send("two.flip")
     back = on("two.flip").send("one.flip")
 
 
-class MendedCircle(Orchestrator):
+class MendedCircle(Orchestrator, max_reactions=1_000):
     one: Light
     two: Light
     there = on("one.flip").send("two.flip")
