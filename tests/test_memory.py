@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 COUNT = 250
 """How many are built and weighed."""
 EVENTS = 1_500
-ALLOWED = 9_000
+ALLOWED = 9_000 if sys.version_info >= (3, 11) else 60_000
 """The bytes by which what the interpreter keeps may differ: 6 for an event, where a reference to
-one takes 8, and the smallest record of one more than 100."""
+one takes 8, and the smallest record of one more than 100. Python 3.10 keeps some 30 kB however
+many events there were: there only what is kept of each event is found, and no reference."""
 
 
 @pytest.fixture
