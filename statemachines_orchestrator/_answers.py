@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Answer", "Turnstile", "exception_of", "is_good", "is_waiting"]
+__all__ = ["Answer", "Turnstile", "exception_of", "is_good", "is_told", "is_waiting"]
 
 
 class Answer(asyncio.Future[Any]):
@@ -61,6 +61,11 @@ def is_waiting(future: Any) -> bool:
     return future is not None and not (future.done() or getattr(future, "is_given", False))
 
 
+def is_told(future: Any) -> bool:
+    """Whether somebody who waits was told what came of an event."""
+    return future is not None and not future.cancelled() and not is_waiting(future)
+
+
 def is_good(future: Any) -> bool:
     """Whether an event has been answered, and well."""
     return future is not None and future.done() and exception_of(future) is None
@@ -83,7 +88,7 @@ class Turnstile:
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.waiting: set[Answer] = set()
+        self.waiting: list[Answer] = []
 
     def enter(self) -> bool:
         """Take the machine, if nobody has it."""
@@ -104,7 +109,7 @@ class Turnstile:
         """
         while True:
             turn = Answer(answer.get_loop())
-            self.waiting.add(turn)
+            self.waiting.append(turn)
             try:
                 if self.enter():
                     return True
@@ -113,6 +118,6 @@ class Turnstile:
                 answer.cancel()
                 raise
             finally:
-                self.waiting.discard(turn)
+                self.waiting.remove(turn)
             if answer.done():
                 return False

@@ -14,13 +14,14 @@ from inspect import isawaitable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from statemachines_orchestrator._answers import is_told
 from statemachines_orchestrator._cascade import Cascade
+from statemachines_orchestrator._event_loops import in_running_loop
 from statemachines_orchestrator._frames import heard_at, here, joined
 from statemachines_orchestrator._joins import take_over
 from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._running import run_events
-from statemachines_orchestrator._turns import in_running_loop
 from statemachines_orchestrator.exceptions import (
     ReactionErrors,
     RunawayCascadeError,
@@ -121,9 +122,7 @@ def abandoned(seam: Seam, triggers: Iterable[Any]) -> None:
     Those whose callers were told, or that were cancelled by who sent them, are not announced.
     """
     for trigger in triggers:
-        future = getattr(trigger, "future", None)
-        is_told = future is not None and not future.cancelled()
-        if not (is_told or getattr(trigger, "cancelled", False)):
+        if not (is_told(getattr(trigger, "future", None)) or getattr(trigger, "cancelled", False)):
             for publisher in seam.publishers:
                 publisher.ended("abandoned", Abandoned, trigger)
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from statemachines_orchestrator import _calls
 from statemachines_orchestrator._engine import seam_of
+from statemachines_orchestrator._event_loops import in_running_loop
 from statemachines_orchestrator._frames import here, joined
-from statemachines_orchestrator._turns import Turn, in_running_loop
 from statemachines_orchestrator.records import Elapsed, next_seq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from statemachines_orchestrator._places import Place
+    from statemachines_orchestrator._turns import Turn
 
 __all__ = ["Timer", "come_due"]
 

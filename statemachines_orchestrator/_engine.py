@@ -492,11 +492,6 @@ class Seam:
         self.drop_if_ended()
         return True
 
-    def is_stranded(self) -> bool:
-        """Whether the host has left events in its queue when its loop ended."""
-        waits = bool(self.publishers) and len(self.inbox) > 0 and self.is_free()
-        return waits and len(self.inbox) > 0  # one that has ended drops them
-
     # Committed ----------------------------------------------------------------------------
 
     def enter_states(self, transitions: Any, trigger: Any, *args: Any) -> Any:

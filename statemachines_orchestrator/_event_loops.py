@@ -11,7 +11,13 @@ from statemachine.utils import (
     run_async_from_sync,
 )
 
-__all__ = ["current_task", "lasting_loop", "make_hosts_loop", "run_async_from_sync"]
+__all__ = [
+    "current_task",
+    "in_running_loop",
+    "lasting_loop",
+    "make_hosts_loop",
+    "run_async_from_sync",
+]
 
 
 def make_hosts_loop() -> None:
@@ -24,10 +30,20 @@ def make_hosts_loop() -> None:
 
 
 def current_task() -> Any:
+    """Return the running task, `None` where no event loop runs."""
     try:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def in_running_loop() -> bool:
+    """Whether the current thread is running an event loop now."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def lasting_loop() -> Any:

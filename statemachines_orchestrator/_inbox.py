@@ -4,6 +4,7 @@ The host clears its queue when an event raises, whoever has sent what waits ther
 engine of 3.x it answers all of them with that exception. Here an event takes along what its own
 macrostep has queued, and nothing else. That is abandoned, and when a call is stopped by a
 `BaseException` so is all that waits, unless somebody waits for an answer, who takes the rest over.
+
 An event from outside is an origin; what is queued while it runs has the same one.
 """
 
@@ -50,7 +51,6 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     """The thread that runs a sync machine now."""
     begun: Any = None
     """The event that the loop which runs now has begun with; if `is_told` the last one taken."""
-
     last: Any = None
     """The event that was taken last, as long as nothing has come of it."""
 

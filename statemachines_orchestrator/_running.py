@@ -10,7 +10,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
-from statemachines_orchestrator._answers import exception_of, is_waiting
+from statemachines_orchestrator._answers import exception_of, is_told, is_waiting
 from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator._inbox import INITIAL, origin_of
 from statemachines_orchestrator._notes import note_unraised
@@ -75,11 +75,6 @@ def _give_up(seam: Any) -> None:
             inbox.turnstile.leave()
 
 
-def _is_told(future: Any) -> bool:
-    """Whether somebody who waits was told what came of an event."""
-    return future is not None and not future.cancelled() and not is_waiting(future)
-
-
 class _Run:
     """What came of the events that one call has run."""
 
@@ -102,7 +97,7 @@ class _Run:
         The result and the exception of the caller's event are kept for the end. The exception of
         another is told, if who sent that one waits no more.
         """
-        if error is not None and begun is not None and _is_told(getattr(begun, "future", None)):
+        if error is not None and begun is not None and is_told(getattr(begun, "future", None)):
             return
         is_mine = self._is_mine(begun)
         if error is None:
@@ -138,26 +133,33 @@ class _Run:
 
 
 async def run_events_async(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) -> Any:
-    """Run an async machine to rest, as `run_events` does."""
-    if seam.inbox.is_told:
-        return await _run_told(seam, mine, args, holder)
+    """Run an async machine to rest, as `run_events` does, unless somebody else runs it.
+
+    On 3.x a caller waits for that, and for the answer to his own event.
+    """
+    inbox: Any = seam.inbox
+    answer: Any = args[0] if args else None
     run = _Run(seam, mine, holder)
     try:
-        while seam.inbox.turnstile.enter():
-            begun, result, error = await _loop_async(seam, mine)
+        runs = inbox.turnstile.enter() or (answer and await inbox.turnstile.wait(answer))
+        if runs and inbox.is_told:
+            answer = answer or inbox.answer_to(mine)
+        while runs:
+            begun, result, error = await _loop_async(seam, mine, answer)
             run.note(begun, result, error)
-            if not run.goes_on(begun):
-                break
+            runs = run.goes_on(begun) and inbox.turnstile.enter()
     except BaseException as stopped:
-        note_unraised(stopped, run.error)
+        note_unraised(stopped, run.error or exception_of(answer))
         _give_up(seam)
         raise
+    if answer is not None:
+        if run.error is None and not is_waiting(answer):
+            return await answer
+        answer.drop()  # the machine has ended, or could not begin
     return run.outcome()
 
 
-async def _loop_async(
-    seam: Any, mine: Any, answer: Any = None
-) -> tuple[Any, Any, Exception | None]:
+async def _loop_async(seam: Any, mine: Any, answer: Any) -> tuple[Any, Any, Exception | None]:
     """Run one loop of the host, through the turnstile: as `_loop` does."""
     inbox = seam.inbox
     error = result = None
@@ -174,30 +176,3 @@ async def _loop_async(
         begun, inbox.begun, inbox.last = inbox.begun, None, None
         inbox.turnstile.leave()
     return begun, result, error
-
-
-async def _run_told(seam: Any, mine: Any, args: tuple[Any, ...], holder: Any) -> Any:
-    """Run the machine for a caller who gets an answer, unless somebody else runs it.
-
-    The host's loop ends with an event that fails: what it has left runs, too.
-    """
-    inbox: Any = seam.inbox
-    answer: Any = args[0] if args else None
-    run = _Run(seam, mine, holder)
-    try:
-        if inbox.turnstile.enter() or (answer and await inbox.turnstile.wait(answer)):
-            answer = answer or inbox.answer_to(mine)
-            begun, result, error = await _loop_async(seam, mine, answer)
-            run.note(begun, result, error)
-            while seam.is_stranded() and begun is not None and inbox.turnstile.enter():
-                begun, result, error = await _loop_async(seam, mine, answer)
-                run.note(begun, result, error)
-    except BaseException as stopped:
-        note_unraised(stopped, run.error or exception_of(answer))
-        _give_up(seam)
-        raise
-    if answer is not None:
-        if run.error is None and not is_waiting(answer):
-            return await answer
-        answer.drop()  # the machine has ended, or could not begin
-    return run.outcome()

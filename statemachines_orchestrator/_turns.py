@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from statemachines_orchestrator._engine import withdraw
-from statemachines_orchestrator._event_loops import run_async_from_sync
+from statemachines_orchestrator._event_loops import in_running_loop, run_async_from_sync
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._members import machines_below
 from statemachines_orchestrator.exceptions import (
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from statemachines_orchestrator._sending import Address, Target
     from statemachines_orchestrator.records import Record
 
-__all__ = ["Post", "ReactionTurn", "Subscription", "Trail", "Turn", "in_running_loop"]
+__all__ = ["Post", "ReactionTurn", "Subscription", "Trail", "Turn"]
 
 Trail: TypeAlias = "tuple[str, str, Trail | None]"
 """Topic and label of a turn, and the trail behind it. It keeps no turn alive."""
@@ -334,12 +333,3 @@ def _parts(error: Exception, label: str, prefix: str) -> list[tuple[str, Excepti
     """Return the failures of several machines, each with its own name; or else the one there is."""
     failures = error.failures if isinstance(error, ReactionErrors) else ()
     return [(prefix + one.reaction, one.exception) for one in failures] or [(label, error)]
-
-
-def in_running_loop() -> bool:
-    """Whether the current thread is running an event loop now."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -21,13 +21,14 @@ from statemachines_orchestrator._declaration import (
     declare,
     finish,
 )
+from statemachines_orchestrator._event_loops import in_running_loop
 from statemachines_orchestrator._frames import here, joined
 from statemachines_orchestrator._host import Machine, configuration_of
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator._places import PLACE, place_of
 from statemachines_orchestrator._sending import address_of
 from statemachines_orchestrator._timers import Delay, timers_of
-from statemachines_orchestrator._turns import Post, in_running_loop
+from statemachines_orchestrator._turns import Post
 from statemachines_orchestrator.clock import check_duration
 from statemachines_orchestrator.exceptions import (
     AsyncReactionError,

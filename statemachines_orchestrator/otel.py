@@ -7,7 +7,6 @@ It needs the extra `otel`, the API of OpenTelemetry; the SDK is the application'
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from contextlib import suppress
@@ -26,6 +25,7 @@ except ImportError as error:
     )
     raise ImportError(message) from error
 
+from statemachines_orchestrator._event_loops import current_task
 from statemachines_orchestrator._observing import observe
 from statemachines_orchestrator._telling import fields_of, machine_of_record, named, told_in_a_line
 from statemachines_orchestrator.records import (
@@ -297,10 +297,7 @@ def _remember(known: OrderedDict[Any, Any], seq: int | None, value: Any) -> None
 
 def _where() -> tuple[int, Any]:
     """Return the thread and the task that run."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
+    task = current_task()
     return get_ident(), None if task is None else id(task)
 
 

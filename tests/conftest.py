@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import statemachine.utils
 
+from statemachines_orchestrator._engine import seam_of
+from statemachines_orchestrator._frames import here
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -163,6 +166,14 @@ class SlowRow:
     @state.setter
     def state(self, value: Any) -> None:
         self.value = value
+
+
+def assert_at_rest(*machines: Any) -> None:
+    """Nobody runs the machines, nothing waits for them, and we are in no cascade."""
+    assert here.get() is None
+    for machine in machines:
+        assert len(seam_of(machine).inbox) == 0
+        assert not machine._engine._processing.locked()
 
 
 def close_the_hosts_loop() -> None:

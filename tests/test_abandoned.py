@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import HOST_IS_3, needs_3
+from conftest import HOST_IS_3, assert_at_rest, needs_3
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import Abandoned, Orchestrator, Sent, Transitioned, on
-from statemachines_orchestrator._engine import seam_of
-from statemachines_orchestrator._frames import here
 from statemachines_orchestrator._telling import named
 from statemachines_orchestrator.traces import Trace, tracing
 
@@ -64,13 +62,6 @@ def fails() -> None:
 
 def stops() -> None:
     raise Stop
-
-
-def assert_at_rest(machine: Any) -> None:
-    """Nothing waits for the machine, nobody runs it, and we are in no cascade."""
-    assert here.get() is None
-    assert len(seam_of(machine).inbox) == 0
-    assert not machine._engine._processing.locked()
 
 
 # A step that fails ----------------------------------------------------------------------------

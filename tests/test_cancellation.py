@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import HOST_IS_3, needs_3
+from conftest import HOST_IS_3, assert_at_rest, needs_3
 from statemachine import State, StateMachine
 from statemachine.exceptions import StateMachineError
 
@@ -27,8 +27,6 @@ from statemachines_orchestrator import (
     Transitioned,
     on,
 )
-from statemachines_orchestrator._engine import seam_of
-from statemachines_orchestrator._frames import here
 from statemachines_orchestrator.traces import Trace, tracing
 
 if TYPE_CHECKING:
@@ -240,14 +238,6 @@ def assert_accounted(trace: Trace, in_mid_step: int) -> None:
     assert len([one for one in trace.filter(Started) if one.seq not in finished]) <= 1
 
 
-def assert_at_rest(pair: Any) -> None:
-    """Nobody runs the machines, nothing waits for them, and we are in no cascade."""
-    assert here.get() is None
-    for machine in (pair.machine, pair.other):
-        assert not machine._engine._processing.locked()
-        assert len(seam_of(machine).inbox) == 0
-
-
 # The laws -------------------------------------------------------------------------------------
 
 
@@ -263,7 +253,7 @@ def test_a_cascade_cancelled_at_every_await(machine_class: Any) -> None:
         with tracing(pair) as trace:
             (outcome,) = await settled(calling(number, pair.machine.go, seen))
         assert pair.machine.current_state_value == bare.current_state_value
-        assert_at_rest(pair)
+        assert_at_rest(pair.machine, pair.other)
         assert_accounted(trace, in_mid_step=1)
         if seen[0] < number:
             assert outcome == [None, "gone"]
@@ -292,7 +282,7 @@ def test_a_call_that_is_cancelled_takes_no_other_callers_event_along(machine_cla
             running = calling(number, pair.machine.go, seen)
             others = [calling(0, partial(pair.machine.again, at), [0]) for at in (1, 2, 3)]
             outcome, *answers = await settled(running, *others)
-        assert_at_rest(pair)
+        assert_at_rest(pair.machine, pair.other)
         stopped = [answer for answer in answers if isinstance(answer, StateMachineError)]
         assert_accounted(trace, in_mid_step=1)
         assert len(stopped) <= 1
@@ -319,7 +309,7 @@ def test_a_caller_who_gives_up_while_another_runs_the_machine(machine_class: Any
             gives_up = calling(number, lambda: pair.machine.again(2), seen)
             last = calling(0, lambda: pair.machine.again(3), [0])
             answers = await settled(first, gives_up, last)
-        assert_at_rest(pair)
+        assert_at_rest(pair.machine, pair.other)
         assert_accounted(trace, in_mid_step=int(seen[0] >= number))
         expected = [1, 2, 3] if HOST_IS_3 else [1, None, None]
         assert (answers[0], answers[2]) == (expected[0], expected[2])
@@ -327,7 +317,7 @@ def test_a_caller_who_gives_up_while_another_runs_the_machine(machine_class: Any
             assert answers[1] == expected[1]
         return seen[0] >= number
 
-    assert one_after_the_other(attempt) >= HOST_IS_3
+    assert one_after_the_other(attempt) > 0 or not HOST_IS_3  # on 2.x nobody waits
 
 
 def test_two_callers_cancelled_at_all_pairs_of_awaits() -> None:
@@ -341,7 +331,7 @@ def test_two_callers_cancelled_at_all_pairs_of_awaits() -> None:
                 calling(second, lambda: pair.machine.again(1), [0]),
                 calling(second + 1, lambda: pair.machine.again(2), [0]),
             )
-        assert_at_rest(pair)
+        assert_at_rest(pair.machine, pair.other)
         ends = list(ends_of(trace).values())
         assert max(map(len, ends)) <= 1
         stopped = sum(isinstance(answer, BaseException) for answer in answers)

@@ -151,7 +151,7 @@ def plans(draw: Any) -> Plan:
     return Plan(tables, finals, tuple(routes))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=plans())
 def test_a_random_orchestration_has_the_joint_states_of_the_model(plan: Plan) -> None:
     """The same states, as many steps, and the same ones stuck, each as many steps away."""

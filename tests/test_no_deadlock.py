@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import HOST_IS_3, close_the_hosts_loop, needs_3
+from conftest import HOST_IS_3, assert_at_rest, close_the_hosts_loop, needs_3
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
@@ -26,7 +26,7 @@ from statemachines_orchestrator import (
 from statemachines_orchestrator._answers import Answer, exception_of, is_waiting
 from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._engine import seam_of
-from statemachines_orchestrator._frames import Payload, heard_at, here
+from statemachines_orchestrator._frames import Payload, heard_at
 from statemachines_orchestrator._places import place_of
 from statemachines_orchestrator._running import _give_up
 from statemachines_orchestrator._sending import address_of
@@ -115,14 +115,6 @@ class Office(Orchestrator):
     @on("work.go")
     def hear(self, number: int) -> None:
         self.heard.append(number)
-
-
-def assert_at_rest(*machines: Any) -> None:
-    """Nobody runs the machines, and nothing waits for them."""
-    assert here.get() is None
-    for machine in machines:
-        assert len(seam_of(machine).inbox) == 0
-        assert not machine._engine._processing.locked()
 
 
 @pytest.mark.usefixtures("restless")
