@@ -189,6 +189,8 @@ def declare(cls: type, *, abstract: bool, kw_only: bool, options: dict[str, Any]
     scope, given = {**scope_of(cls), cls.__name__: cls}, set(vars(cls))
 
     def transform(_cls: type, attributes: list[Any]) -> list[Any]:
+        for attribute in attributes:
+            _check_name(where, attribute)
         return [
             attribute
             if attribute.inherited
@@ -257,6 +259,17 @@ def _check_names(where: str, cls: type) -> None:
         if not (_may_override(vars(cls)[name]) or reactions_of(vars(cls)[name])):
             fix = "Give the attribute another name"
             raise NameClashError(where, name, "every orchestrator", fix)
+
+
+def _check_name(where: str, attribute: Any) -> None:
+    """Refuse a field whose name, or argument, attrs could not write into the code it makes."""
+    names = {attribute.name}
+    if attribute.init:
+        names.add(attribute.alias or attribute.name.lstrip("_"))
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            problem = f"the field {attribute.name!r} would need {name!r} as a name of Python"
+            raise DeclarationError(where, problem, "Give the field another name, or an alias")
 
 
 def _may_override(value: object) -> bool:

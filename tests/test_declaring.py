@@ -1437,6 +1437,25 @@ def test_a_field_with_a_name_of_the_surface_is_refused(name: str) -> None:
             type("Shop", (Orchestrator,), {"__module__": __name__, **namespace})
 
 
+@pytest.mark.parametrize("name", ["order.process", "2nd", "class", "", "_", "_class"])
+def test_a_field_with_a_name_that_python_does_not_take_is_refused(name: str) -> None:
+    """Such a name is told before attrs writes it into code, whatever the version of attrs."""
+    namespace = {"__module__": __name__, "__annotations__": {"order": Order, name: int}}
+    with pytest.raises(DeclarationError, match=r"Shop: the field '.*' would need '.*' as a name"):
+        type("Shop", (Orchestrator,), namespace)
+
+
+def test_a_field_may_have_another_name_as_an_argument() -> None:
+    """Where an alias is given, or no argument is wanted, only that is asked of its name."""
+
+    class Shop(Orchestrator):
+        order: Order
+        _class: str = attrs.field(alias="kind")
+        _: int = attrs.field(init=False, default=1)
+
+    assert Shop(Order(), kind="small")._class == "small"
+
+
 @pytest.mark.parametrize("name", SURFACE)
 def test_a_reaction_with_a_name_of_the_surface_is_refused(name: str) -> None:
     """What every orchestrator has, or will have, is no name for a reaction."""
