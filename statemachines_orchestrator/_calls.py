@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from statemachines_orchestrator._answers import is_told
 from statemachines_orchestrator._cascade import Cascade
 from statemachines_orchestrator._event_loops import in_running_loop
-from statemachines_orchestrator._frames import heard_at, here, joined
+from statemachines_orchestrator._frames import Payload, heard_at, here, joined
 from statemachines_orchestrator._joins import take_over
 from statemachines_orchestrator._notes import add_note
 from statemachines_orchestrator._places import place_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from statemachines_orchestrator._engine import Seam
-    from statemachines_orchestrator._frames import Payload
     from statemachines_orchestrator._turns import Turn
 
 __all__ = [
@@ -66,7 +65,8 @@ def run(seam: Seam) -> Any:
     if frame is None or cascade is None:
         return to_rest(None, seam)
     try:
-        if frame.root.cascade is not cascade:  # a waiting caller's event, taken by another's call
+        if type(frame) is Payload and frame.root.cascade is not cascade:
+            # an event somebody waits for is taken by another's call
             here.set(cascade)
         return run_events(seam, cascade)
     finally:

@@ -79,7 +79,7 @@ class Cascade:
     def append(self, turn: Turn) -> None:
         """Queue a turn behind all others."""
         turn.cascade = self
-        turn.trail = self.trail()
+        turn.trail = self.trail() if self.is_watched else None
         self.queue.append(turn)
 
     def trail(self) -> Trail | None:

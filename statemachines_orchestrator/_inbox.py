@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from heapq import heapify
+from heapq import heapify, heappush
 from importlib import import_module
 from threading import get_ident
 from time import time
@@ -67,7 +67,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             _HostQueue.__init__(self, events)
             return
         self.queue = events.queue  # the very heap
-        self.put = self._put_answered if self.is_async else events.queue.put
+        self.put = self._put_answered if self.is_async else self._put
 
     @property
     def events(self) -> Any:
@@ -167,7 +167,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             return False
         return origin_of(first) is not origin_of(begun)
 
-    def _taken(self, trigger: Any) -> Any:
+    def taken(self, trigger: Any) -> Any:
         """Note what a loop takes."""
         begun = self.begun
         if begun is None or self.is_told or begun.event == INITIAL:
@@ -201,17 +201,22 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         def __len__(self) -> int:
             return len(self.queue.queue)
 
+        def _put(self, trigger: Any) -> None:
+            """Queue an event. Nobody ever waits for the queue to be filled: nobody is told."""
+            with self.queue.mutex:
+                heappush(self.queue.queue, trigger)
+
         def _put_answered(self, trigger: Any) -> None:
             """Queue an event; its caller, if there is one who can wait, waits for an `Answer`."""
             future = trigger.future
             if future is not None and type(future) is not Answer:
                 trigger.future = Answer(future.get_loop(), trigger.kwargs)
-            self.queue.put(trigger)
+            self._put(trigger)
 
         def pop(self) -> Any:
             """Take the next event; before 3.2 the host puts it back if its time has not come."""
             trigger = _HostQueue.pop(self)
-            return trigger if trigger.execution_time > time() else self._taken(trigger)
+            return trigger if trigger.execution_time > time() else self.taken(trigger)
 
     def pop_due(self, now: float) -> Any:
         """Take the next event, if its time has come: from 3.2 on."""
@@ -219,7 +224,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         if trigger is not None and self.begun is None:  # as in _taken, for most events
             self.begun = self.last = trigger
             return trigger
-        return None if trigger is None else self._taken(trigger)
+        return None if trigger is None else self.taken(trigger)
 
     def reject_futures(self, exc: Exception) -> None:
         """Answer those who wait for what goes down with what the loop runs."""
@@ -239,7 +244,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         if self.begun is None:  # as in _taken, for most events
             self.begun = self.last = trigger
             return trigger
-        return self._taken(trigger)
+        return self.taken(trigger)
 
     # Both -----------------------------------------------------------------------------------
 

@@ -59,10 +59,6 @@ class Plan:
     timeout: TimeoutPlan | None = None
     route: RoutePlan | None = None
 
-    def must_be_awaited(self, owner: Any) -> bool:
-        """Whether it is known beforehand that a turn must be awaited."""
-        return self.is_async or (self.route is not None and self.route.must_be_awaited(owner))
-
 
 def plans_of(cls: type, topics: Topics) -> tuple[Plan, ...]:
     """Return the reactions of `cls`, ready to be subscribed, in their order."""

@@ -27,7 +27,7 @@ _MOST_REMEMBERED = 1000
 class Publisher:
     """Publishes for one machine of one orchestrator. The machine's seam calls it."""
 
-    __slots__ = ("key", "levels", "machine", "name", "place")
+    __slots__ = ("key", "keys", "levels", "machine", "name", "path", "place")
 
     def __init__(self, place: Place, name: str, key: Hashable, machine: Any) -> None:
         self.place = place
@@ -39,6 +39,7 @@ class Publisher:
     def moved(self) -> None:
         """Learn who hears of the machine: anew, when its orchestrator was held or released."""
         self.levels = self.place.levels_of(self.name, self.machine.__class__)
+        self.path, self.keys = self.place.below(self.name, self.key)
 
     def left(self) -> None:
         """Note that the machine has left the orchestrator, and keeps its state elsewhere."""
@@ -65,14 +66,13 @@ class Publisher:
         place = self.place
         if place.is_asked_for(kind):
             event = canonical(trigger.event)
-            path, keys = place.below(self.name, self.key)
             cause = getattr(trigger.kwargs, "seq", None)
             build = partial(
                 record_class,
                 seq=next_seq(),
                 cause=cause,
-                path=path,
-                keys=keys,
+                path=self.path,
+                keys=self.keys,
                 name=str(event),
                 **facts,
             )
@@ -93,12 +93,11 @@ class Publisher:
                 if signal is None or not signal.receivers:
                     continue
                 if record is None:
-                    path, keys = self.place.below(self.name, self.key)
                     record = record_class(
                         seq=seq,
                         cause=cause,
-                        path=path,
-                        keys=keys,
+                        path=self.path,
+                        keys=self.keys,
                         machine_name=self.name,
                         event=trigger.event,
                         args=trigger.args,
@@ -132,18 +131,17 @@ class Publisher:
                     continue
                 if record is None:
                     payload = trigger.kwargs
-                    path, keys = self.place.below(self.name, self.key)
                     record = Transitioned(
                         seq=seq,
                         cause=payload.seq,
-                        path=path,
-                        keys=keys,
+                        path=self.path,
+                        keys=self.keys,
                         machine_name=self.name,
                         event=event,
                         source=transition.source,
                         target=transition.target,
                         args=trigger.args,
-                        kwargs=dict(payload),
+                        kwargs=dict(payload) if payload else {},
                         exited=exited,
                         entered=entered,
                         machine=self.machine,

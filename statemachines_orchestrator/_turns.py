@@ -146,7 +146,8 @@ class Turn:
         """Announce that the turn ended well."""
         if result is not SKIPPED:
             seq = next_seq()
-            self.announce("finished", Finished, seq, self.seq, result=result)
+            if self.place.is_asked_for("finished"):
+                self.announce("finished", Finished, seq, self.seq, result=result)
 
     def failed(self, error: Exception) -> None:
         """Announce that the turn raised."""
@@ -174,7 +175,8 @@ class Turn:
             place.publish(f"{kind}:", self.name, self.owner, build)
 
     def _announce_started(self) -> None:
-        self.announce("started", Started, self.seq, self.cause, topic=self.topic)
+        if self.place.is_asked_for("started"):  # before its topic and cause are, for nobody
+            self.announce("started", Started, self.seq, self.cause, topic=self.topic)
 
 
 class Subscription:
@@ -230,6 +232,10 @@ class ReactionTurn(Turn):
         """The record that it reacts to; `None` for a join whose members only came or went."""
         return self._record
 
+    def as_trail(self) -> Trail:
+        """Return the trail of what this turn leads to."""
+        return self._topic, self.plan.label, self.trail
+
     @property
     def cause(self) -> int | None:
         """The record that it reacts to."""
@@ -238,7 +244,8 @@ class ReactionTurn(Turn):
     @property
     def must_be_awaited(self) -> bool:
         """Whether the reaction is an `async def`, or a route to an async machine."""
-        return bool(self.plan.must_be_awaited(self.owner))
+        plan = self.plan
+        return bool(plan.is_async or (plan.route and plan.route.must_be_awaited(self.owner)))
 
     def allowed(self) -> bool:
         """Whether its `cond` holds now."""
@@ -261,7 +268,7 @@ class ReactionTurn(Turn):
 
     def call(self) -> Any:
         """Run the reaction."""
-        return self.plan.call(self.owner, self.record)
+        return self.plan.call(self.owner, self._record)
 
 
 class Post(Turn):
