@@ -4,9 +4,10 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.installed
 SECONDS ?= 120
-HOST    = $$($(PYTHON) tests/matrix.py --venv $(1))
+HOST    := 3.2.2
+VENV    = $$($(PYTHON) tests/matrix.py --venv $(1))
 
-.PHONY: help demo test lint types cov bench soak host-suite matrix dist pictures tools clean
+.PHONY: help demo test lint types cov bench soak host-suite fast-check matrix dist pictures tools clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,21 +38,27 @@ types: $(READY)  ## check types, strictly, twice
 cov: $(READY)  ## run the tests on three hosts, old and new: every branch must have run
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
-	$(call HOST,3.0.0) -m coverage run -m pytest -m "not newest"
-	$(call HOST,2.5.0) -m coverage run -m pytest -m "not newest"
+	$(call VENV,3.0.0) -m coverage run -m pytest -m "not newest"
+	$(call VENV,2.5.0) -m coverage run -m pytest -m "not newest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 bench:  ## print what an orchestrator costs beside bare machines
-	$(call HOST,3.2.2) tests/benchmarks
-	$(call HOST,2.6.0) tests/benchmarks
+	$(call VENV,3.2.2) tests/benchmarks
+	$(call VENV,2.6.0) tests/benchmarks
 
 soak:  ## let everything fail at random for two minutes, or SECONDS=, and account for it
-	SECONDS=$$(($(SECONDS) / 2)) $(call HOST,3.2.2) tests/soak
-	SECONDS=$$(($(SECONDS) / 2)) $(call HOST,2.5.0) tests/soak
+	SECONDS=$$(($(SECONDS) / 3)) $(call VENV,3.2.2) tests/soak
+	SECONDS=$$(($(SECONDS) / 3)) FAST=1 $(call VENV,3.2.2) tests/soak
+	SECONDS=$$(($(SECONDS) / 3)) $(call VENV,2.5.0) tests/soak
 
 host-suite:  ## run python-statemachine's own tests with each machine in an orchestrator
 	$(PYTHON) tests/host_suite
+
+fast-check:  ## compare the fast lane with the engine of a new host: HOST=3.3.0
+	FAST_EXAMPLES=20000 $(call VENV,$(HOST)) -m pytest --fast-check -o faulthandler_timeout=0 tests/test_fast_model.py
+	$(call VENV,$(HOST)) -m pytest --fast-check --fast -m "not newest"
+	$(PYTHON) tests/host_suite --host $(HOST) --fast
 
 matrix:  ## run the tests on every supported host and every Python found
 	$(PYTHON) tests/matrix.py

@@ -26,6 +26,7 @@ Instruments, imported from their modules:
 from __future__ import annotations
 
 from statemachines_orchestrator._clocks import clock_of, use_clock
+from statemachines_orchestrator._lanes import Lane, fast_lane
 from statemachines_orchestrator._wiring import Wire, subscribe, wiring
 from statemachines_orchestrator.clock import SystemClock, VirtualClock
 from statemachines_orchestrator.exceptions import (
@@ -100,6 +101,7 @@ __all__ = [
     "Finished",
     "Fleet",
     "Ignored",
+    "Lane",
     "MachineFieldIsSetError",
     "MachineIsBusyError",
     "MachineIsTakenError",
@@ -134,6 +136,7 @@ __all__ = [
     "clock_of",
     "domain_signal",
     "every",
+    "fast_lane",
     "none",
     "on",
     "on_enter",

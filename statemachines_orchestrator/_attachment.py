@@ -16,6 +16,7 @@ from statemachines_orchestrator._engine import (
     is_in_mid_step,
     seam_of,
 )
+from statemachines_orchestrator._fast import use_fast_lane
 from statemachines_orchestrator._host import Machine, store_of
 from statemachines_orchestrator._joins import Join, JoinSubscription
 from statemachines_orchestrator._members import (
@@ -314,6 +315,8 @@ def _attach(place: Place, name: str, key: Hashable, member: Any) -> None:
     publisher = Publisher(place, name, key, member)
     store = store_of(member)
     attach(member, _calls, publisher)
+    if place.owner.__declaration__.options.fast:
+        use_fast_lane(member)
     place.stores[store] = publisher
     if is_async(member):
         place.must_await()

@@ -59,6 +59,7 @@ class Options:
     clock: Callable[[], Any] = system_clock
     dump: Callable[[str, Any], Any] | None = None
     load: Callable[[str, Any, Any], Any] | None = None
+    fast: bool = False
 
     def replaced(self, where: str, given: Mapping[str, Any]) -> Options:
         """Return the options with those `given` in their place, checked."""
@@ -67,8 +68,8 @@ class Options:
                 raise DeclarationError(
                     where,
                     f"{word} is no class keyword of an orchestrator",
-                    "There are orchestrator_name, max_reactions, clock, dump, load, abstract and "
-                    "kw_only",
+                    "There are orchestrator_name, max_reactions, clock, dump, load, fast, abstract "
+                    "and kw_only",
                 )
         options = attrs.evolve(self, **given)
         name: Any = options.orchestrator_name
@@ -91,6 +92,12 @@ class Options:
                 where,
                 f"clock={shown(options.clock)} is no factory of clocks",
                 "Give a class or a function without arguments: clock=VirtualClock",
+            )
+        if type(options.fast) is not bool:
+            raise DeclarationError(
+                where,
+                f"fast={shown(options.fast)} is neither True nor False",
+                "Give fast=True to let flat machines take their events on the fast lane",
             )
         check_hook(where, "dump", options.dump)
         check_hook(where, "load", options.load)

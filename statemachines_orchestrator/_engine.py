@@ -132,12 +132,14 @@ class Seam:
         "injected",
         "invoker",
         "is_async",
+        "kinds",
         "machine",
         "mine",
         "nested",
         "publishers",
         "raised",
         "registered",
+        "run_loop",
         "runner",
     )
 
@@ -161,6 +163,8 @@ class Seam:
         self.runner = runner
         self.publishers: tuple[Any, ...] = ()
         self.injected: dict[str, Any] = {}
+        self.kinds: list[set[str]] = []
+        """The kinds of topics that somebody listens for, of each orchestrator that hears."""
         self.entered: Any = None
         self.exits: Any = None
         self.entries: Any = None
@@ -193,6 +197,7 @@ class Seam:
                 trigger.future = None  # made where an event loop ran: nobody waits for it
         self._replace(engine, "put", self.put)
         self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
+        self.run_loop: Any = self.host_loop
         if hasattr(engine, "enabled_events"):
             self._replace(engine, "enabled_events", self.enabled_events)
         ignores = machine.allow_event_without_transition
@@ -265,7 +270,8 @@ class Seam:
         self.renew()
 
     def renew(self) -> None:
-        """Work out what is injected; of two that have one name, the nearer orchestrator."""
+        """Work out who hears, and what is injected: of two that have one name, the nearer one."""
+        self.kinds = [level.bus.kinds for one in self.publishers for level in one.levels]
         if len(self.publishers) == 1:
             self.injected = self.publishers[0].place.injected
             return
@@ -314,10 +320,10 @@ class Seam:
         payload.call = payload.coroutine = payload.root = payload.origin = None
         return payload
 
-    def put(self, trigger: Any, *args: Any, **kwargs: Any) -> None:
+    def put(self, trigger: Any, internal: bool = False, **delayed: bool) -> None:  # noqa: FBT001, FBT002 - the signature is the host's
         """Take the place of `engine.put`: every event goes through here."""
         if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
-            self.host_put(trigger, *args, **kwargs)
+            self.host_put(trigger, internal, **delayed)
             return
         frame: Any = here.get()
         cascade = None if frame is None else joined(frame)
@@ -325,16 +331,18 @@ class Seam:
         payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
         if self.inbox.begun is not None:
             payload.origin = self.inbox.origin_at(frame)
-        self.host_put(trigger, *args, **kwargs)
+        if HOST_IS_3:
+            self.host_put(trigger, internal)
+        else:
+            self.host_put(trigger)
         if payload.origin is None:
             self.mine[get_ident()] = payload
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
             self._begin().of_host = True
-        for publisher in self.publishers:
-            for level in publisher.levels:
-                if "sent" in level.bus.kinds:
-                    self._announce_sent(trigger, payload, frame, cascade)
-                    return
+        for kinds in self.kinds:
+            if "sent" in kinds:
+                self._announce_sent(trigger, payload, frame, cascade)
+                return
 
     def _begin(self) -> Any:
         """Make the cascade of the outermost call whose event was put; its loop will take it."""

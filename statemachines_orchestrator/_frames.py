@@ -34,7 +34,7 @@ def heard_at(frame: Any) -> Any:
     It may be one of another thread: that of an awaited call whose event is taken in this one.
     """
     if type(frame) is Payload:
-        cascade = frame.cascade
+        cascade = frame.holder.cascade
         if cascade.open:
             return cascade
     return joined(frame)
@@ -65,12 +65,16 @@ class Payload(dict[str, Any]):
     origin: Any
     """The event from outside that the machine ran when this one was queued, `None` if none."""
 
-    def copy(self) -> dict[str, Any]:
-        """Return the keyword arguments for a callback, and make this step the current frame."""
+    def begin(self) -> None:
+        """Make this step the current frame."""
         frame = here.get()
         if frame is not self and frame is not None:
             self.root = frame.root
             here.set(self)
+
+    def copy(self) -> dict[str, Any]:
+        """Return the keyword arguments for a callback, and make this step the current frame."""
+        self.begin()
         injected = self.seam.injected
         return {**self, **injected} if self else injected.copy()
 

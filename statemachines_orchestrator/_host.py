@@ -52,9 +52,8 @@ Move: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 """The ids of the states that a transition exited, innermost first, and entered, outermost first."""
 
 
-def ordered_set(values: Iterable[Any]) -> Any:
-    """Return what the host keeps several states in: there are several on 3.x alone."""
-    return import_module("statemachine.orderedset").OrderedSet(values)
+ordered_set: Any = import_module("statemachine.orderedset").OrderedSet if HOST_IS_3 else None
+"""What the host keeps several states in: there are several on 3.x alone."""
 
 
 def flat_move(machine: Any, transition: Any) -> Move:

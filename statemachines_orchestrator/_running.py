@@ -52,7 +52,7 @@ def _loop(seam: Any, mine: Any, thread: int) -> tuple[Any, Any, Exception | None
     error = result = None
     try:
         inbox.thread = thread
-        result = seam.host_loop()
+        result = seam.run_loop()
     except Exception as raised:  # noqa: BLE001 - it is told whose it is
         error = raised
     except BaseException:

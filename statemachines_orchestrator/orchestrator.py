@@ -102,6 +102,7 @@ class Orchestrator:
             clock: Callable[[], Clock] = SystemClock,
             dump: Callable[[str, Any], Any] | None = None,
             load: Callable[[str, Any, Any], Any] | None = None,
+            fast: bool = False,
             abstract: bool = False,
             kw_only: bool = False,
         ) -> None:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import statemachine.utils
 
+from statemachines_orchestrator import _fast
+from statemachines_orchestrator._declaration import Options
 from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._frames import here
+from statemachines_orchestrator._host import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,9 +29,32 @@ HOST_IS_3 = hasattr(statemachine, "StateChart")
 needs_3 = pytest.mark.skipif(not HOST_IS_3, reason="python-statemachine 2.x has no statecharts")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the fast lane."""
+    parser.addoption("--fast", action="store_true", help="declare all orchestrators with fast=True")
+    parser.addoption("--fast-check", action="store_true", help="count this host as checked")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the host for one that the fast lane was checked with, and let all that can be fast."""
+    if config.getoption("fast_check"):
+        _fast.CHECKED += (HOST,)
+    if config.getoption("fast") and HOST in _fast.CHECKED:
+        make_fast(pytest.MonkeyPatch())
+
+
+def make_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every orchestrator be one that was declared with `fast=True`, or skip the test."""
+    if HOST not in _fast.CHECKED:
+        pytest.skip(f"the fast lane was not checked with python-statemachine {HOST}")
+    fast = property(lambda _options: True, lambda _options, _given: None)
+    monkeypatch.setattr(Options, "fast", fast)
+
+
 class Engine:
     """One of the host's two engines, for subjects that are written once for both.
 
+    On the fast lane the sync one is asked only for what is no flat machine.
     A callback or reaction of a subject that sends an event returns what the event returned:
     the async engine, and our drain, await it.
     """
@@ -190,7 +216,9 @@ def _no_loop_left() -> Iterator[None]:
     close_the_hosts_loop()
 
 
-@pytest.fixture(params=["sync", "async"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """Each of the host's engines in turn."""
+@pytest.fixture(params=["sync", "async", "fast"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Each of the host's engines in turn, and the fast lane."""
+    if request.param == "fast":
+        make_fast(monkeypatch)
     return Engine(request.param)

@@ -26,7 +26,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 LOWEST = ("blinker==1.8.0", "attrs==23.2.0")
 TOOLS = ("pytest", "hypothesis", "coverage")
 SECONDS_AT_MOST = 1800
-SHOWN = ("python-statemachine", "python", "blinker", "attrs")
+SHOWN = ("python-statemachine", "python", "blinker", "attrs", "lane")
 COUNTED = ("passed", "failed", "skipped", "seconds")
 
 VERSIONS = """
@@ -45,11 +45,14 @@ class Environment:
     minor: str
     base: Path
     pins: tuple[str, ...] = ()
+    is_fast: bool = False
+    """Whether every orchestrator is declared with `fast=True`."""
 
     @property
     def folder(self) -> Path:
         """Where it is kept."""
-        name = "-".join([self.host, f"py{self.minor}", *(["lowest"] if self.pins else [])])
+        more = [*(["lowest"] if self.pins else []), *(["fast"] if self.is_fast else [])]
+        name = "-".join([self.host, f"py{self.minor}", *more])
         return ROOT / ".venv-hosts" / name
 
     @property
@@ -67,7 +70,8 @@ class Environment:
     def versions(self) -> dict[str, str]:
         """What is installed in it."""
         found: dict[str, str] = json.loads(output([self.python, "-c", VERSIONS]))
-        return found
+        fast = {"lane": "fast" if self.is_fast else ""}
+        return found | fast
 
 
 def output(command: list[str | Path]) -> str:
@@ -98,13 +102,17 @@ def find_python(minor: str) -> Path | None:
 
 
 def matrix() -> list[Environment]:
-    """Return every host on this Python, the newest on every other, and the lowest dependencies."""
+    """Return every host on this Python, the newest on every other, the lowest dependencies.
+
+    And the newest host on the fast lane.
+    """
     here = Path(sys.executable)
     others = ((minor, find_python(minor)) for minor in PYTHONS if minor != this_minor())
     return [
         *(Environment(host, this_minor(), here) for host in HOSTS),
         *(Environment(NEWEST, minor, python) for minor, python in others if python),
         Environment(NEWEST, this_minor(), here, LOWEST),
+        Environment(NEWEST, this_minor(), here, is_fast=True),
     ]
 
 
@@ -129,6 +137,8 @@ def run(environment: Environment) -> tuple[dict[str, str], str]:
     # Not `python -m pytest`, which would import the checkout instead of what was installed.
     pytest = environment.folder / "bin" / "pytest"
     options = ["-q", "-m", "not newest", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    if environment.is_fast:
+        options.append("--fast")
     done = subprocess.run(
         [pytest, *options],
         cwd=ROOT,

@@ -201,10 +201,10 @@ def annotated_with_a_value() -> None:
     DeclarationError,
     TypeError,
     "HERE.Slotted: slots is no class keyword of an orchestrator. "
-    "There are orchestrator_name, max_reactions, clock, dump, load, abstract and kw_only.",
+    "There are orchestrator_name, max_reactions, clock, dump, load, fast, abstract and kw_only.",
     where="HERE.Slotted",
     problem="slots is no class keyword of an orchestrator",
-    fix="There are orchestrator_name, max_reactions, clock, dump, load, abstract and kw_only",
+    fix="There are orchestrator_name, max_reactions, clock, dump, load, fast, abstract and kw_only",
 )
 def unknown_class_keyword() -> None:
     class Slotted(Orchestrator, slots=True):  # type: ignore[call-arg]

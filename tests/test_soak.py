@@ -6,6 +6,7 @@ import gc
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import make_fast
 from soak.rounds import with_tasks, with_threads
 
 if TYPE_CHECKING:
@@ -24,11 +25,19 @@ def told(problems: list[str], seed: int) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("run_round", [with_threads, with_tasks])
+@pytest.mark.parametrize(
+    ("run_round", "is_fast"),
+    [(with_threads, False), (with_threads, True), (with_tasks, False)],
+)
 def test_every_event_is_accounted_for_exactly_once_whatever_fails(
-    run_round: Callable[[int, int], Outcome], seed: int
+    run_round: Callable[[int, int], Outcome],
+    seed: int,
+    is_fast: bool,  # noqa: FBT001 - pytest hands it over by name
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Taken, refused, failed or abandoned; nothing waits, and nothing is held afterwards."""
+    if is_fast:
+        make_fast(monkeypatch)
     outcome = run_round(seed, EVENTS)
     if outcome.problems:
         pytest.fail(told(outcome.problems, seed), pytrace=False)

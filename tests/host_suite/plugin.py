@@ -1,6 +1,7 @@
 """A pytest plugin that puts every machine into an orchestrator of its own, once it is built.
 
 With `--listen` each orchestrator also reacts to every transition and observes every event.
+With `--fast` each is declared with `fast=True`, whatever the version of the host.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from statemachine import StateChart
 
-from statemachines_orchestrator import Orchestrator, on
+from statemachines_orchestrator import Orchestrator, _fast, fast_lane, on
+from statemachines_orchestrator._host import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +78,9 @@ def count_event(_machine: Machine, *, record: object) -> None:  # noqa: ARG001 -
 class Builder:
     """What calling a machine class becomes."""
 
-    def __init__(self, base: type[Orchestrator]) -> None:
+    def __init__(self, base: type[Orchestrator], *, fast: bool) -> None:
         self.base = base
+        self.fast = fast
         self.holders: dict[type[Machine], Callable[..., Orchestrator]] = {}
 
     def build(self, cls: type[Machine], *args: object, **kwargs: object) -> Machine:
@@ -85,25 +88,31 @@ class Builder:
         machine: Machine = type.__call__(cls, *args, **kwargs)
         if cls not in self.holders:
             self.holders[cls] = self.holder(cls)
-        self.holders[cls](machine=machine)
+        holder = self.holders[cls](machine=machine)
         happened["machines in an orchestrator"] += 1
+        happened["machines on the fast lane"] += fast_lane(holder)["machine"].is_fast
         return machine
 
     def holder(self, cls: type[Machine]) -> Callable[..., Orchestrator]:
         """Return an orchestrator class with one field for this machine class."""
         body = {"__annotations__": {"machine": cls}, "__module__": __name__}
         name = f"{cls.__name__}Holder"
-        return types.new_class(name, (self.base,), exec_body=lambda space: space.update(body))
+        options = {"fast": self.fast}
+        return types.new_class(name, (self.base,), options, lambda space: space.update(body))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--listen`."""
+    """Add `--listen` and `--fast`."""
     parser.addoption("--listen", action="store_true", help="react to every transition")
+    parser.addoption("--fast", action="store_true", help="put what qualifies on the fast lane")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Replace the call of every machine class, after which the outermost `__init__` is done."""
-    builder = Builder(Listening if config.getoption("listen") else Silent)
+    fast = bool(config.getoption("fast"))
+    builder = Builder(Listening if config.getoption("listen") else Silent, fast=fast)
+    if fast:
+        _fast.CHECKED = (HOST,)
 
     def call(cls: type[Machine], *args: object, **kwargs: object) -> Machine:
         return builder.build(cls, *args, **kwargs)
@@ -134,7 +143,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["happened"] = dict(happened)
-    elif not happened["machines in an orchestrator"]:
+    elif not happened["machines in an orchestrator"] or (
+        session.config.getoption("fast") and not happened["machines on the fast lane"]
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -1,6 +1,6 @@
 """Let everything fail that can, for as long as there is time, and account for every event.
 
-    [SECONDS=120] [SEED=1] python tests/soak
+    [SECONDS=120] [SEED=1] [FAST=1] python tests/soak
 
 In each round threads send to sync machines, and tasks to async ones, with a few threads beside;
 callbacks, reactions and observers fail and are stopped, calls are cancelled and run out of time,
@@ -17,6 +17,7 @@ thread, no task, no memory. What the numbers mean:
     bare         sent to a machine that had just left its fleet, or by a task that never began
     kB           held more than at the end of the second round
 
+With `FAST=1` all orchestrators are declared with `fast=True`.
 A run with the same seed sends the same events as far as threads and timers let it. The last line
 says `ok`, or what is wrong; then the exit status is 1.
 """
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from soak.flow import Flow, Gate, forget, left_by, run_flow, traced
+from soak.ledger import IS_FAST
 from soak.rounds import Outcome, with_tasks, with_threads
 
 if TYPE_CHECKING:
@@ -92,7 +94,8 @@ class Soak:
         """Run what there is time for; return what is wrong."""
         host, python = version("python-statemachine"), platform.python_version()
         print(
-            f"\npython-statemachine {host}, Python {python}, {self.seconds:g} s, SEED={self.seed}"
+            f"\npython-statemachine {host}{', fast' if IS_FAST else ''}, Python {python}, "
+            f"{self.seconds:g} s, SEED={self.seed}"
         )
         print(f"{'round':<6}{''.join(f'   {name}' for name in (*COLUMNS, *MORE))}  seconds      kB")
         begun = time.monotonic()

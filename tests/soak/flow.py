@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from soak.ledger import IS_FAST
 from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
@@ -44,7 +45,7 @@ class AsyncGate(Gate):
         await asyncio.sleep(0)
 
 
-class Flow(Orchestrator):
+class Flow(Orchestrator, fast=IS_FAST):
     """Two machines: what the one does leads to a call, a post, a refusal or a failure."""
 
     left: Gate

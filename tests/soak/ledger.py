@@ -6,12 +6,15 @@ event. It asks nothing of the machinery.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import attrs
 import statemachine
 
 HOST_IS_3 = hasattr(statemachine, "StateChart")
+IS_FAST = bool(os.environ.get("FAST"))
+"""Whether all orchestrators are declared with `fast=True`."""
 REFUSED = ("never", "absent")
 """The events that no machine takes: a guard says no, or there is no transition."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import statemachine
-from soak.ledger import HOST_IS_3, REFUSED, STOPS, Error, Event, Ledger, Stop
+from soak.ledger import HOST_IS_3, IS_FAST, REFUSED, STOPS, Error, Event, Ledger, Stop
 from soak.machines import (
     PLACES,
     AsyncChart,
@@ -34,7 +34,7 @@ REACTIONS = ("follow", "answer", "arrive", "greet", "each")
 OBSERVERS = ("observe", "sent")
 
 
-class World(Orchestrator, abstract=True):
+class World(Orchestrator, abstract=True, fast=IS_FAST):
     """What the orchestrators of all rounds have in common."""
 
     ledger: Any = attrs.field(factory=Ledger, kw_only=True, repr=False)

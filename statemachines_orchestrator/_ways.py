@@ -1,0 +1,156 @@
+"""The ways that events may take through a flat class: what its fast lane works out beforehand.
+
+Which transitions an event may take in each state, in the host's order, and where their callbacks
+are registered. A class that has more than the lane knows of does not qualify, and tells why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from statemachines_orchestrator._host import Machine, facts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Table", "Way", "Ways", "table_of"]
+
+_OF_HOST = ("done.invoke.", "error.execution")
+"""How events begin that the host treats in a way of its own."""
+
+
+@attrs.frozen(eq=False)
+class Way:
+    """A transition that an event may take, with all that is asked of it."""
+
+    transition: Any
+    target: Any
+    """The state that it leads to, `None` for a transition without target."""
+    before_value: Any
+    """What the model keeps before it is taken."""
+    after_value: Any
+    """What the model keeps when it was taken."""
+    exits: bool
+    is_final: bool
+    keys: tuple[str, ...]
+    """Where its callbacks are registered: each of these."""
+    validators: str
+    cond: str
+    before: str
+    exit: str
+    on: str
+    enter: str
+    invoke: str
+    after: str
+
+    @classmethod
+    def of(cls, transition: Any) -> Way:
+        """Read a transition of a flat class."""
+        source, target = transition.source, transition.target
+        keys = (
+            transition.validators.key,
+            transition.cond.key,
+            transition.before.key,
+            source.exit.key,
+            transition.on.key,
+            "" if target is None else target.enter.key,
+            "" if target is None else target.invoke.key,
+            transition.after.key,
+        )
+        value = (source if target is None else target).value
+        exits = target is not None and not transition.internal
+        is_final = target is not None and target.final
+        return cls(transition, target, source.value, value, exits, is_final, keys, *keys)
+
+
+@attrs.frozen(eq=False)
+class Ways:
+    """The ways out of one state, by the id of the event, in the host's order."""
+
+    transitions: list[Any]
+    """The host's own list."""
+    count: int
+    """How many there were: a subclass that is defined later may add some."""
+    by_event: dict[str, tuple[Way, ...]]
+
+    @classmethod
+    def of(cls, state: Any, events: Iterable[str]) -> Ways:
+        """Read a state of a flat class."""
+        transitions = state.transitions.transitions
+        ways = {id(transition): Way.of(transition) for transition in transitions}
+        by_event = {
+            event: tuple(ways[id(one)] for one in transitions if one.match(event))
+            for event in events
+        }
+        return cls(transitions, len(transitions), by_event)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the state still has the transitions that were read."""
+        return len(self.transitions) == self.count
+
+
+class Table:
+    """What the lane knows of a class: its ways, or why it does not qualify."""
+
+    __slots__ = ("by_value", "prepare", "why_not")
+
+    def __init__(self, machine_class: Any) -> None:
+        states = list(machine_class.states)
+        self.why_not = _why_class_does_not(machine_class, states)
+        self.prepare: str = machine_class.prepare.key
+        self.by_value: dict[Any, Ways] = {}
+        if self.why_not:
+            return
+        events = {
+            event.id
+            for state in states
+            for transition in state.transitions
+            for event in transition.events
+            if not event.id.startswith(_OF_HOST)
+        }
+        self.by_value = {state.value: Ways.of(state, events) for state in states}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the class is still as it was read."""
+        return all(ways.is_current for ways in self.by_value.values())
+
+
+def _why_class_does_not(machine_class: Any, states: list[Any]) -> str:
+    """Return what of a class the lane does not know, nothing if the class qualifies."""
+    facts = facts_of(machine_class)
+    transitions = [transition for state in states for transition in state.transitions]
+    reasons = {
+        "its class has compound, parallel or history states": facts.nested
+        or any(state.parallel or state.history for state in states),
+        "its class has eventless transitions": facts.eventless,
+        "its class invokes something": any(_declares(state.invoke) for state in states),
+        "its class has a transition with several targets": any(
+            len(transition.targets) > 1 for transition in transitions
+        ),
+        "two states of its class have one value": len({state.value for state in states})
+        < len(states),
+        "its class has a configuration of its own": machine_class.configuration
+        is not Machine.configuration,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _declares(specs: Any) -> bool:
+    """Whether something was declared, and not only looked for by the host's naming conventions."""
+    return any(not spec.is_convention for spec in specs)
+
+
+_tables: WeakKeyDictionary[type, Table] = WeakKeyDictionary()
+
+
+def table_of(machine_class: type) -> Table:
+    """Read a class once, and again when a subclass has given transitions to its states."""
+    table = _tables.get(machine_class)
+    if table is None or not table.is_current:
+        table = _tables[machine_class] = Table(machine_class)
+    return table
