@@ -44,7 +44,7 @@ cov: $(READY)  ## run the tests on three hosts, old and new: every branch must h
 	$(BIN)/coverage report
 
 bench:  ## print what an orchestrator costs beside bare machines
-	$(call VENV,3.2.2) tests/benchmarks
+	$(call VENV,3.2.2) tests/benchmarks --beside $(call VENV,2.6.0)
 	$(call VENV,2.6.0) tests/benchmarks
 
 soak:  ## let everything fail at random for two minutes, or SECONDS=, and account for it

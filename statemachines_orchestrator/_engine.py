@@ -555,14 +555,15 @@ class Seam:
     def committed(self, transitions: Sequence[Transition], trigger: Any) -> None:
         """Announce the transitions of one committed step, in the host's order."""
         self.entered = trigger
-        if trigger.event == INITIAL:  # 2.x runs the entry into the initial state as a transition
+        if not HOST_IS_3 and trigger.event == INITIAL:  # 2.x runs the first entry as a transition
             return
         self.inbox.last = None
         payload = trigger.kwargs
         holder = payload.holder if type(payload) is Payload else None
         if holder is None:
             return  # another thread attached the machine in mid-step, or detached it just now
-        here.set(payload)
+        if here.get() is not payload:  # to set it costs several times as much
+            here.set(payload)
         cascade = holder.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
             cascade = joined(payload) or cascade

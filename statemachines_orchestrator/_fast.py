@@ -18,11 +18,9 @@ from __future__ import annotations
 
 from heapq import heappop
 from importlib import import_module
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from statemachine.callbacks import CallbacksRegistry
-from statemachine.engines.sync import SyncEngine
 from statemachine.exceptions import InvalidDefinition, TransitionNotAllowed
 
 from statemachines_orchestrator._engine import seam_of
@@ -40,6 +38,7 @@ __all__ = ["CHECKED", "FastLane", "is_fast", "use_fast_lane", "why_not_fast"]
 CHECKED: tuple[str, ...] = ("3.2.2",)
 """The versions of python-statemachine with which the lane was compared: `make fast-check`."""
 
+_sync: Any = import_module("statemachine.engines.sync")
 _running: Any = getattr(import_module("statemachine.engines.base"), "_running_engine", None)
 """Where the host notes which engine runs a step in this context."""
 _TAKEN_BY_NAME = frozenset(("key", "on_error"))
@@ -107,7 +106,7 @@ class FastLane:
                     first = result
                 if not engine.running:
                     engine._drop_external_events()
-                elif not self._is_done():
+                elif (self.queue.queue and not self.inbox.is_empty()) or not self._is_at_rest():
                     continue
                 return None if first is _NOTHING else first
         finally:
@@ -129,19 +128,22 @@ class FastLane:
         ways = self._ways()
         if ways is None:
             return None
+        waiting = self.queue.queue[:1]
+        if not waiting or waiting[0].cancelled:
+            return None
+        trigger = waiting[0]
+        open_ways, payload = ways.by_event.get(trigger.event), trigger.kwargs
+        if (
+            open_ways is None
+            or trigger.execution_time
+            > _sync.monotonic()  # whoever winds the host's clock, winds it
+            or type(payload) is not Payload
+            or (payload and not _TAKEN_BY_NAME.isdisjoint(payload))
+        ):
+            return None
         with self.queue.mutex:
             heap = self.queue.queue
-            if not heap:
-                return None
-            trigger = heap[0]
-            open_ways, payload = ways.by_event.get(trigger.event), trigger.kwargs
-            if (
-                open_ways is None
-                or trigger.cancelled
-                or trigger.execution_time > monotonic()
-                or type(payload) is not Payload
-                or (payload and not _TAKEN_BY_NAME.isdisjoint(payload))
-            ):
+            if not heap or heap[0] is not trigger or trigger.cancelled:  # by another thread
                 return None
             heappop(heap)
         inbox = self.inbox
@@ -159,14 +161,11 @@ class FastLane:
             return None
         return ways if len(ways.transitions) == ways.count else None
 
-    def _is_done(self) -> bool:
-        """Whether nothing follows here: what waits, if anything, waits for a loop of its own."""
-        return (
-            (not self.queue.queue or self.inbox.is_empty())
-            and not self.raised.queue
-            and not self.invoker._pending
-            and self._ways() is not None
-        )
+    def _is_at_rest(self) -> bool:
+        """Whether nothing follows from the last event: it stands in a state, and has raised none."""
+        if self.raised.queue or self.invoker._pending:
+            return False
+        return self._ways() is not None
 
     # One event ----------------------------------------------------------------------------
 
@@ -308,7 +307,7 @@ def _replaced(seam: Any, machine: Any) -> str:
     """Return what of a machine the host has not made: an engine, a registry, a method of one."""
     configuration: Any = import_module("statemachine.configuration").Configuration
     parts: dict[str, tuple[Any, Any]] = {
-        "engine": (machine._engine, SyncEngine),
+        "engine": (machine._engine, _sync.SyncEngine),
         "callback registry": (machine._callbacks, CallbacksRegistry),
         "configuration": (machine._config, configuration),
     }

@@ -74,7 +74,8 @@ class Payload(dict[str, Any]):
 
     def copy(self) -> dict[str, Any]:
         """Return the keyword arguments for a callback, and make this step the current frame."""
-        self.begin()
+        if here.get() is not self:
+            self.begin()
         injected = self.seam.injected
         return {**self, **injected} if self else injected.copy()
 

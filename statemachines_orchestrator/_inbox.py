@@ -261,6 +261,10 @@ class Raised(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedB
         self.queue = events.queue
         self.seam = seam
 
+    def is_empty(self) -> bool:
+        """Whether there is none: that is asked twice an event."""
+        return not self.queue.queue or bool(_HostQueue.is_empty(self))
+
     def clear(self) -> None:
         """Abandon them: the macrostep has failed, or was stopped."""
         self.seam.runner.abandoned(self.seam, self.take_all())

@@ -75,7 +75,8 @@ class Orchestrator:
     loop: something that came back among its own causes ten times, or three times where what waits
     grows as fast as the cascade (100,000; `None` for never);
     `clock`, a factory of what tells its time (the system's clock);
-    `dump` and `load`, what a `Snapshot` keeps of the models of its machines.
+    `dump` and `load`, what a `Snapshot` keeps of the models of its machines;
+    `fast`, whether flat machines take their events on the fast lane (`False`; see `fast_lane`).
     Not inherited: `abstract=True` for a mixin of reactions without machines of its own,
     `kw_only=True` for keyword-only fields, as in attrs.
 

@@ -43,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         make_fast(pytest.MonkeyPatch())
 
 
+def pytest_collection_finish() -> None:
+    """Take what pytest itself holds out of what the garbage collector walks through."""
+    gc.collect()
+    gc.freeze()
+
+
 def make_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every orchestrator be one that was declared with `fast=True`, or skip the test."""
     if HOST not in _fast.CHECKED:

@@ -7,7 +7,9 @@ That nothing else tells it from the host's engine is tried on random classes in
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
+import time
 from types import new_class
 from typing import Any
 
@@ -610,6 +612,26 @@ def test_a_cancelled_event_is_dropped_by_the_engine() -> None:
         return machine.turn()
 
     both(noted(StateMachine), script)
+
+
+def test_an_event_that_is_cancelled_while_it_is_looked_at_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By another thread, say. The clock that is looked at is the host's, which tests may wind."""
+    engines = importlib.import_module("statemachine.engines.sync")
+
+    def script(machine: Any) -> Any:
+        def cancel() -> float:
+            machine.cancel_event("one")
+            return time.monotonic()
+
+        machine.hit.put(send_id="one")
+        with monkeypatch.context() as patched:
+            patched.setattr(engines, "monotonic", cancel)
+            return machine.activate_initial_state()
+
+    log = both(noted(StateMachine), script)
+    assert log[-1] == ("near", False)
 
 
 def test_what_an_ended_machine_is_sent_is_dropped(kind: Any) -> None:

@@ -460,7 +460,7 @@ def plans(draw: Any) -> Plan:
         draw(nobody if quiet else conventional("prepare_event")),
         draw(conventional("prepare_event")),
         draw(st.booleans()),
-        tuple(draw(st.lists(call, min_size=1, max_size=6))),
+        tuple(draw(st.lists(call, min_size=2, max_size=9))),
     )
 
 

@@ -1,11 +1,12 @@
 """Print what an orchestrator costs, side by side with what it is made of.
 
-    python tests/benchmarks [--quick]
+    python tests/benchmarks [--quick] [--beside PYTHON]
 
 Each line compares two contestants, which take turns within one run: a stretch of one, a stretch of
 the other, many rounds, the garbage collector off during a stretch. It prints the median of each in
 process time, which a busy machine disturbs little, the median of the rounds' ratios, and the bound
 that the project set itself, where it set one. A bound that is missed is printed, and fails nothing.
+With `--beside` a process with another host takes turns with this one: it runs the hop by hand.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import argparse
 import asyncio
 import gc
 import platform
+import subprocess
+import sys
 import tracemalloc
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, contextmanager
 from contextvars import Context
 from functools import partial
 from importlib.metadata import version
@@ -43,10 +46,13 @@ from statemachines_orchestrator import (
     use_clock,
     when,
 )
+from statemachines_orchestrator._fast import CHECKED
 from statemachines_orchestrator.exploration import explore
 from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from statemachines_orchestrator.clock import Clock
     from statemachines_orchestrator.exploration import Progress
 
@@ -67,6 +73,19 @@ class Player(StateMachine):
     hit = near.to(far) | far.to(near)
 
 
+class LoudPlayer(Player):
+    """The same with three callbacks."""
+
+    def before_hit(self) -> None:
+        """Do nothing."""
+
+    def on_hit(self) -> None:
+        """Do nothing."""
+
+    def after_hit(self) -> None:
+        """Do nothing."""
+
+
 class AsyncPlayer(Player):
     """The same on the host's async engine, which it runs on for its one `async def`."""
 
@@ -79,6 +98,17 @@ class Pair(Orchestrator):
 
     ping: Player
     pong: Player
+
+
+class FastPair(Pair, fast=True):
+    """Two machines on the fast lane."""
+
+
+class FastLoudPair(Orchestrator, fast=True):
+    """Two machines with callbacks on the fast lane."""
+
+    ping: LoudPlayer
+    pong: LoudPlayer
 
 
 class AsyncPair(Orchestrator):
@@ -113,6 +143,10 @@ class Game(Orchestrator, max_reactions=1_000_000):
         """Run one cascade of so many hops: transition, reaction, next transition."""
         self.left = hops
         self.ping.hit()
+
+
+class FastGame(Game, fast=True):
+    """The same on the fast lane."""
 
 
 class Joined(Pair):
@@ -317,6 +351,33 @@ def orchestrated(kind: type[Orchestrator]) -> Callable[[], Any]:
 # Measuring ------------------------------------------------------------------------------------
 
 
+@contextmanager
+def beside(python: str) -> Iterator[tuple[str, Callable[[int], float]]]:
+    """Start a process with another host; yield its version, and what runs a hop by hand in it."""
+    command = [python, __file__, "--by-hand"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def run(size: int) -> float:
+            print(size, file=asked, flush=True)
+            return float(told.readline())
+
+        yield told.readline().strip(), run
+        asked.close()
+
+
+def serve() -> None:
+    """Run the hop by hand as often as the process that started this one says."""
+    print(version("python-statemachine"), flush=True)
+    by_hand = plays(HandGame())
+    for size in map(int, sys.stdin):
+        print(timed(by_hand, size), flush=True)
+
+
 def timed(stretch: Stretch, size: int) -> float:
     """Return the nanoseconds of process time that one of `size` units takes."""
     gc.collect(1)  # what the stretch before left behind; the collector does not run by itself
@@ -361,7 +422,9 @@ def state_weight(kind: type[Orchestrator]) -> float:
 class Bench:
     """Measures, and prints a line of the table for each comparison."""
 
-    def __init__(self, *, quick: bool) -> None:
+    def __init__(self, *, quick: bool, other: str | None) -> None:
+        self.other = other
+        """The Python that has another host."""
         self.rounds = 3 if quick else 151
         self.stretch_ns = 1e6 if quick else 12e6
         self.crowd = 200 if quick else 10_000
@@ -376,6 +439,8 @@ class Bench:
         print(f"{'this / that':<48}{'this':>13}{'that':>13}{'':>13}   bound")
         self.events()
         self.hop()
+        if version("python-statemachine") in CHECKED:
+            self.lane()
         self.building()
         self.memory()
         self.length()
@@ -402,6 +467,23 @@ class Bench:
         print_times("hop / bare event", [[ours, bare] for ours, bare, _ in rates], None)
         by_hand = [[ours, hand] for ours, _, hand in rates]
         print_times("hop / hop by hand", by_hand, 1.2 if HOST_IS_3 else 1.5)
+
+    def lane(self) -> None:
+        """Compare events and hops on the fast lane with bare machines, and with hops by hand."""
+        rates = self.rates(hits(FastPair(Player(), Player()).ping), hits(Player()))
+        print_times("fast event / bare event", rates, 0.15)
+        loud = FastLoudPair(LoudPlayer(), LoudPlayer())
+        rates = self.rates(hits(loud.ping), hits(LoudPlayer()))
+        print_times("fast event, three callbacks / bare event", rates, 0.3)
+        game = plays(FastGame(Player(), Player()))
+        print_times("fast hop / hop by hand", self.rates(game, plays(HandGame())), 0.25)
+        if self.other is None:
+            return
+        with beside(self.other) as (host, by_hand):
+            size = max(10, int(self.stretch_ns / timed(game, 10)))
+            by_hand(size)
+            rates = [[timed(game, size), by_hand(size)] for _ in range(self.rounds)]
+        print_times(f"fast hop / hop by hand on {host}", rates, 1.0)
 
     def building(self) -> None:
         """Compare building an orchestrator of two machines with building two machines."""
@@ -598,8 +680,14 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Print what an orchestrator costs.")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    parser.add_argument("--beside", metavar="PYTHON", help="a Python that has another host")
+    parser.add_argument("--by-hand", action="store_true", help="be what runs beside")
+    options = parser.parse_args()
     gc.disable()
-    Bench(quick=parser.parse_args().quick).run()
+    if options.by_hand:
+        serve()
+    else:
+        Bench(quick=options.quick, other=options.beside).run()
 
 
 if __name__ == "__main__":
