@@ -162,7 +162,7 @@ class FastLane:
         return ways if len(ways.transitions) == ways.count else None
 
     def _is_at_rest(self) -> bool:
-        """Whether nothing follows from the last event: it stands in a state, and has raised none."""
+        """Whether nothing follows from the last event: none was raised, and a state is active."""
         if self.raised.queue or self.invoker._pending:
             return False
         return self._ways() is not None
