@@ -431,6 +431,57 @@ def test_what_a_callback_does_is_what_it_does_on_the_engine(
     both(kind, doing(when, what, "stay", "hit"))
 
 
+@pytest.mark.parametrize("when", ["before", "exit", "on", "enter", "after"])
+def test_what_a_failed_step_has_queued_goes_down_with_it(kind: Any, when: str) -> None:
+    """Where a failure is no event. Then what it has queued still comes."""
+
+    def send_and_fail(machine: Any) -> Any:
+        machine.hit()
+        machine.raise_("turn")
+        raise ValueError(when)
+
+    both(kind, doing(when, send_and_fail))
+    both(kind, doing(when, send_and_fail, "stay"))
+
+
+@pytest.mark.parametrize("event", ["hit", "stay", "turn", "stop"])
+def test_one_of_several_callbacks_that_fails_stops_those_that_it_stops_on_the_engine(
+    kind: Any, event: str
+) -> None:
+    """All of a group, or in a statechart of some groups only itself."""
+
+    class Second:
+        def __init__(self, log: list[Any]) -> None:
+            self.log = log
+
+        def before_transition(self) -> None:
+            self.log.append("second before")
+
+        def on_transition(self) -> None:
+            self.log.append("second on")
+
+        def after_transition(self) -> None:
+            self.log.append("second after")
+
+        def on_exit_state(self) -> None:
+            self.log.append("second exit")
+
+        def on_enter_state(self) -> None:
+            self.log.append("second enter")
+
+    def script(machine: Any) -> Any:
+        machine.add_listener(Second(machine.log))
+        for when in ("before", "exit", "on", "enter", "after"):
+            machine.does[when] = lambda: 1 / 0
+            try:
+                machine.send(event)
+            except ZeroDivisionError:
+                machine.log.append(f"{when} failed")
+        return "done"
+
+    both(kind, script)
+
+
 def refuse(_machine: Any) -> None:
     """Raise what says that the class is wrong."""
     text = "never caught"

@@ -8,6 +8,7 @@ model keeps, and what is left in the queues. `FAST_EXAMPLES=` says how many clas
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections import Counter
 from collections.abc import MutableSet
@@ -307,6 +308,22 @@ def build(plan: Plan) -> Any:
     return type(base)("Built", (base,), body)
 
 
+class Clock:
+    """The host's clock: it moves while the host sleeps, and else stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        engine = importlib.import_module("statemachine.engines.sync")
+        events = importlib.import_module("statemachine.event_data")
+        monkeypatch.setattr(engine, "monotonic", lambda: self.now)
+        monkeypatch.setattr(events, "monotonic", lambda: self.now)
+        monkeypatch.setattr(engine, "sleep", self.sleep)
+
+    def sleep(self, _seconds: float) -> None:
+        """Let half a millisecond pass."""
+        self.now += 0.0005
+
+
 def holder(machine_class: Any, *, fast: bool) -> Any:
     """Return an orchestrator class for one machine, with a reaction that is written down."""
 
@@ -385,7 +402,7 @@ actions = st.one_of(
     st.builds(Action, st.just("delay"), names),
     st.builds(Action, st.just("write"), written),
 )
-some_actions = st.one_of(st.just(()), st.just(()), st.lists(actions, max_size=2).map(tuple))
+some_actions = st.one_of(st.just(()), st.lists(actions, max_size=3).map(tuple))
 answers = st.lists(st.booleans(), min_size=1, max_size=3).map(tuple)
 
 
@@ -412,9 +429,9 @@ def arrows(draw: Any, count: int, finals: frozenset[int]) -> Arrow:
     ]
     return Arrow(
         source,
-        draw(st.none() | st.integers(0, count - 1) | st.integers(0, count - 1)),
+        draw(st.none() | st.integers(0, count - 1)),
         tuple(draw(st.lists(names, min_size=1, max_size=2, unique=True))),
-        draw(st.integers(0, 5)) == 0,
+        draw(st.integers(0, 3)) == 0,
         tuple(calls),
     )
 
@@ -446,7 +463,7 @@ def plans(draw: Any) -> Plan:
     call = st.builds(
         Call, how, known_or_not, st.lists(st.integers(), max_size=2).map(tuple), arguments()
     )
-    quiet = draw(st.booleans())
+    quiet = draw(st.integers(0, 3)) == 0
     nobody: st.SearchStrategy[dict[str, Callback]] = st.just({})
     return Plan(
         draw(st.booleans()),
@@ -478,12 +495,14 @@ def _one_of_two_is_fast(request: pytest.FixtureRequest) -> None:
 @given(plans())
 def test_nothing_tells_the_fast_lane_from_the_hosts_engine(plan: Plan) -> None:
     """Callbacks, their order and arguments, records, results, exceptions, states, queues."""
-    try:
-        machine_class = build(plan)
-        slow = run(plan, machine_class, fast=False)
-    except (InvalidDefinition, TypeError, ValueError, Stopped) as error:
-        event(f"not a class, or not a machine: {type(error).__name__}")
-        return
-    fast = run(plan, machine_class, fast=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        Clock(monkeypatch)
+        try:
+            machine_class = build(plan)
+            slow = run(plan, machine_class, fast=False)
+        except (InvalidDefinition, TypeError, ValueError, Stopped) as error:
+            event(f"not a class, or not a machine: {type(error).__name__}")
+            return
+        fast = run(plan, machine_class, fast=True)
     event(f"{min(len(slow.lines), 40) // 10}0 lines")
     assert fast.lines == slow.lines

@@ -51,7 +51,7 @@ from statemachines_orchestrator.exploration import explore
 from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from statemachines_orchestrator.clock import Clock
     from statemachines_orchestrator.exploration import Progress
@@ -352,7 +352,7 @@ def orchestrated(kind: type[Orchestrator]) -> Callable[[], Any]:
 
 
 @contextmanager
-def beside(python: str) -> Iterator[tuple[str, Callable[[int], float]]]:
+def beside(python: str) -> Generator[tuple[str, Callable[[int], float]]]:
     """Start a process with another host; yield its version, and what runs a hop by hand in it."""
     command = [python, __file__, "--by-hand"]
     with subprocess.Popen(
