@@ -636,7 +636,8 @@ def missing_seam(machine: Any) -> str | None:
 def is_in_mid_step(machine: Any) -> bool:
     """Whether the machine's loop is running now, or an async one was told to run and has not."""
     engine: Any = machine._engine
-    if engine._processing.locked():
+    seam = seam_of(machine)
+    if engine._processing.locked() or (seam is not None and seam.inbox.is_run()):
         return True
     if not iscoroutinefunction(engine.__class__.processing_loop):
         return False

@@ -53,6 +53,7 @@ class FastLane:
     """Runs the events of one machine in the place of the loop of its engine."""
 
     __slots__ = (
+        "announces_ignored",
         "call",
         "config",
         "engine",
@@ -89,6 +90,7 @@ class FastLane:
         self.ways: dict[Any, Ways] = table.by_value
         self.prepare = table.prepare
         """Where what listeners add to the arguments of callbacks is registered."""
+        self.announces_ignored = hasattr(seam, "host_select")
         self.silent: dict[Way, int] = {}
         """Of each way, how many keys were registered when none of its own was."""
 
@@ -106,10 +108,17 @@ class FastLane:
                     first = result
                 if not engine.running:
                     engine._drop_external_events()
-                elif (self.queue.queue and not self.inbox.is_empty()) or not self._is_at_rest():
+                elif (
+                    (self.queue.queue and not self.inbox.is_empty())
+                    or self.raised.queue
+                    or self.invoker._pending
+                    or self._ways() is None
+                ):
                     continue
                 return None if first is _NOTHING else first
         finally:
+            if engine._cache:  # the engine has gone on with a step
+                engine.clear_cache()
             _running.reset(token)
             engine._processing.release()
         rest = self.seam.host_loop()
@@ -126,12 +135,12 @@ class FastLane:
         if self.raised.queue or invoker._active or invoker._pending or not self.engine.running:
             return None
         ways = self._ways()
-        if ways is None:
+        try:
+            trigger = self.queue.queue[0]
+        except IndexError:
             return None
-        waiting = self.queue.queue[:1]
-        if not waiting or waiting[0].cancelled:
+        if ways is None or trigger.cancelled:
             return None
-        trigger = waiting[0]
         open_ways, payload = ways.by_event.get(trigger.event), trigger.kwargs
         if (
             open_ways is None
@@ -161,12 +170,6 @@ class FastLane:
             return None
         return ways if len(ways.transitions) == ways.count else None
 
-    def _is_at_rest(self) -> bool:
-        """Whether nothing follows from the last event: none was raised, and a state is active."""
-        if self.raised.queue or self.invoker._pending:
-            return False
-        return self._ways() is not None
-
     # One event ----------------------------------------------------------------------------
 
     def _run(self, trigger: Any, ways: tuple[Way, ...]) -> Any:
@@ -185,10 +188,11 @@ class FastLane:
             except Exception:
                 self.engine.clear()
                 raise
+        if self.announces_ignored:
+            self.seam.ignored(trigger)
         machine = self.machine
         if not machine.allow_event_without_transition:
             raise TransitionNotAllowed(trigger.event, machine.configuration)
-        self.seam.ignored(trigger)
         return _NOTHING
 
     def _is_loud(self, way: Way) -> bool:
@@ -212,7 +216,10 @@ class FastLane:
                 results = step.before()
                 results += step.move_by_host() if step.is_moved() else self._move(way, step)
         except Exception as error:
-            self.write(way.before_value)
+            if step is not None and step.previous is not None:
+                self.machine.configuration = step.previous
+            else:
+                self.write(way.before_value)
             if isinstance(error, InvalidDefinition):
                 raise
             self.engine._handle_error(error, trigger)
@@ -227,25 +234,34 @@ class FastLane:
 
     def _move(self, way: Way, step: Microstep | None) -> list[Any]:
         """Leave a state, do what is to be done on the way, and enter a state."""
-        machine, results = self.machine, []
+        machine = self.machine
+        results: list[Any] = []
         if way.exits:
             if step is not None:
                 step.leave()
             if not machine.atomic_configuration_update:
                 self._discard(way)
+        enters = way.exits or (way.target is not None and machine.enable_self_transition_entries)
         if step is not None:
             results = step.on()
         if machine.atomic_configuration_update:
-            self.write(way.after_value)
-        if way.exits or (way.target is not None and machine.enable_self_transition_entries):
-            if step is not None:
-                step.arrive()
-            if not machine.atomic_configuration_update:
-                self._add(way)
-            entered = [] if step is None else step.enter()
-            if way.is_final:
-                self.engine._handle_final_state(way.target, entered)
+            if step is None or step.is_as_planned():
+                self.write(way.after_value)
+            else:
+                machine.configuration = step.new
+        if enters:
+            self._enter(way, step)
         return results
+
+    def _enter(self, way: Way, step: Microstep | None) -> None:
+        """Enter a state."""
+        if step is not None:
+            step.arrive()
+        if not self.machine.atomic_configuration_update:
+            self._add(way)
+        results = [] if step is None else step.enter()
+        if way.is_final:
+            self.engine._handle_final_state(way.target, results)
 
     def _discard(self, way: Way) -> None:
         """Let the model keep no state, or what a callback has written in its place."""
@@ -262,13 +278,18 @@ class FastLane:
             self.config.add(way.target)
 
     def stands_at(self, value: Any) -> bool:
-        """Whether the model keeps a value."""
+        """Whether the model keeps the value of a state, or `None` for none."""
         current = getattr(self.model, self.field, None)
-        return current is value or bool(current == value)
+        if current is value or current is None or value is None:
+            return current is value
+        try:
+            return self.ways.get(current) is self.ways[value]
+        except Exception:  # noqa: BLE001 - it keeps what is no value of a state
+            return False
 
     def write(self, value: Any) -> None:
-        """Let the model keep the value of a state, or `None` for no state."""
-        self.config._cached = None  # as `_invalidate` does; that there is no value is enough
+        """Let the model keep the value of a state, or `None` for none."""
+        self.config._invalidate()
         setattr(self.model, self.field, value)
 
 

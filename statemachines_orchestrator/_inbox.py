@@ -74,6 +74,10 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         """What waits: a heap on 3.x, and not always the same list."""
         return cast("Any", self.queue.queue if HOST_IS_3 else self)
 
+    def is_run(self) -> bool:
+        """Whether a thread runs a sync machine: one loop of the host, or one after the other."""
+        return self.thread is not None
+
     def handed_back(self) -> Any:
         """Return the host's queue, with what waits."""
         return self.host if HOST_IS_3 else deque[Any](self)

@@ -19,6 +19,8 @@ __all__ = ["Microstep"]
 
 _always: Any = import_module("statemachine.callbacks").allways_true
 """What the host asks before it calls most callbacks."""
+_UNSAID: Any = object()
+"""Instead of a handler of errors, where the host does not name one."""
 _is_same_event: Any = getattr(statemachine.Event, "is_same_event", None)
 """What the host asks before it calls `before_go`, `on_go` or `after_go`."""
 
@@ -30,13 +32,14 @@ class Microstep:
     """
 
     __slots__ = (
-        "args",
         "arriving",
         "given",
         "is_hosts",
         "lane",
+        "new",
         "on_error",
         "prepare",
+        "previous",
         "registered",
         "trigger",
         "way",
@@ -47,16 +50,17 @@ class Microstep:
         self.registered = lane.registered
         self.prepare = lane.prepare
         self.trigger = trigger
-        self.args = trigger.args
         self.way = way
         self.given: Any = None
-        """What callbacks are given that know the transition only."""
+        """What callbacks are given that know the transition only: args and kwargs."""
         self.arriving: Any = None
         """What callbacks are given that know the state which is entered."""
+        self.previous: Any = None
+        """The configuration before the step, if a callback was given it."""
+        self.new: Any = None
+        """The configuration after the step, if a callback was given it."""
         self.on_error: Any = None
         """What gets the exception of a single callback where it becomes an event."""
-        if lane.machine.catch_errors_as_events:
-            self.on_error = lane.engine._on_error_handler()
         self.is_hosts = False
         """Whether the engine has gone on with the step."""
 
@@ -68,14 +72,16 @@ class Microstep:
         if is_prepared or way.validators in self.registered:
             self._call(way.validators, self._given(), None)
         if is_prepared or way.cond in self.registered:
+            args, kwargs = self._given()
+            on_error = self.lane.engine._on_error_handler()
             ask = self.lane.machine._callbacks.all
-            return bool(ask(way.cond, *self.args, on_error=self.on_error, **self._given()))
+            return bool(ask(way.cond, *args, on_error=on_error, **kwargs))
         return True
 
     def before(self) -> list[Any]:
         """Run what comes before."""
         if self.way.before in self.registered or self.prepare in self.registered:
-            return self._call(self.way.before, self._given(), None)
+            return self._call(self.way.before, self._given())
         if self.way.exit in self.registered:
             self._given()  # before these are called, who may change what it is made of
         return []
@@ -83,18 +89,29 @@ class Microstep:
     def leave(self) -> None:
         """Run what is done when the state is left."""
         if self.way.exit in self.registered or self.prepare in self.registered:
-            self._call(self.way.exit, self._make(source=self._state()), self.on_error)
+            on_error = self.lane.engine._on_error_handler()
+            self._call(self.way.exit, self._make(source=self._state()), on_error)
 
     def on(self) -> list[Any]:
         """Run what is done on the way."""
         way = self.way
+        self.on_error = self.lane.engine._on_error_handler()
         is_heard = way.on in self.registered or self.prepare in self.registered
         if not is_heard and way.target is not None:
             return []
         given = self._given()
-        previous = given["previous_configuration"] = ordered_set((self._state(),))
-        given["new_configuration"] = ordered_set((way.target,) if way.exits else previous)
+        self.previous = ordered_set((self._state(),))
+        self.new = ordered_set((way.target,) if way.exits else self.previous)
+        given[1]["previous_configuration"] = self.previous
+        given[1]["new_configuration"] = self.new
         return self._call(way.on, given, self.on_error) if is_heard else []
+
+    def is_as_planned(self) -> bool:
+        """Whether no callback has changed the configuration that it was given."""
+        if self.new is None:
+            return True
+        values = [state.value for state in self.new]
+        return len(values) == 1 and values[0] is self.way.after_value
 
     def arrive(self) -> None:
         """Make what callbacks are given when the state is entered: it is not active yet."""
@@ -127,7 +144,7 @@ class Microstep:
         if target is None:  # they are given what was done on the way, its handler of errors too
             self._call(self.way.after, self.given, self.on_error)
         else:
-            self._call(self.way.after, self.arriving or self._make(target=target), None)
+            self._call(self.way.after, self.arriving or self._make(target=target))
 
     # How it is called ---------------------------------------------------------------------
 
@@ -140,32 +157,34 @@ class Microstep:
             self.given = self._make()
         return self.given
 
-    def _make(self, *, source: Any = None, target: Any = None) -> Any:
-        """Make the keyword arguments of callbacks, with what listeners prepare for them."""
+    def _make(self, *, source: Any = None, target: Any = None) -> tuple[Any, Any]:
+        """Make the arguments of callbacks, with what listeners prepare for them."""
         event_data: Any = EventData(trigger_data=self.trigger, transition=self.way.transition)
         if source is not None:
             event_data.state = event_data.source = source
         elif target is not None:
             event_data.state = event_data.target = target
-        kwargs = event_data.extended_kwargs
+        given = event_data.args, event_data.extended_kwargs
         if self.prepare in self.registered:
-            for prepared in self._call(self.prepare, kwargs, None):
-                kwargs.update(prepared)
-        return kwargs
+            for prepared in self._call(self.prepare, given):
+                given[1].update(prepared)
+        return given
 
-    def _call(self, key: str, kwargs: Any, on_error: Any) -> list[Any]:
+    def _call(self, key: str, given: Any, on_error: Any = _UNSAID) -> list[Any]:
         """Call what is registered for a key, as the registry does; return the results.
 
+        `on_error` gets what a callback raises, if it is given and not `None`.
         Where listeners prepare arguments the registry does it: they may be called as its own.
         """
-        args: Any = self.args
-        results: list[Any] = []
+        args, kwargs = given
         if self.prepare in self.registered:
-            return list(self.lane.call(key, *args, on_error=on_error, **kwargs))
+            handled = {} if on_error is _UNSAID else {"on_error": on_error}
+            return list(self.lane.call(key, *args, **handled, **kwargs))
+        results: list[Any] = []
         for callback in self.registered[key].items:
             condition = callback.condition
             if condition is not _always and not (
-                condition.__self__ == self.trigger.event  # without the work to find it by name
+                condition.__self__ == kwargs["event"]  # without the work to find it by name
                 if getattr(condition, "__func__", None) is _is_same_event
                 else condition(*args, **kwargs)
             ):
@@ -173,7 +192,7 @@ class Microstep:
             try:
                 results.append(callback._callback(*args, **kwargs))
             except Exception as error:
-                if on_error is None:
+                if on_error is None or on_error is _UNSAID:
                     raise
                 on_error(error)
         return results
@@ -189,7 +208,7 @@ class Microstep:
         engine = self.lane.engine
         engine.clear_cache()
         key = (id(self.way.transition), id(self.trigger), id(None), id(None))
-        engine._cache[key] = (self.args, self._given())
+        engine._cache[key] = self._given()
 
     def move_by_host(self) -> Any:
         """Let the engine leave and enter states, some of which a callback has written."""

@@ -11,13 +11,15 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from statemachines_orchestrator._host import Machine, facts_of
+from statemachines_orchestrator._host import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Table", "Way", "Ways", "table_of"]
 
+_SETS = ("configuration", "__setattr__", "__getattribute__")
+"""What the host uses to keep the state of a machine, and the lane does not."""
 _OF_HOST = ("done.invoke.", "error.execution")
 """How events begin that the host treats in a way of its own."""
 
@@ -74,23 +76,30 @@ class Ways:
     """The host's own list."""
     count: int
     """How many there were: a subclass that is defined later may add some."""
+    declared: list[str]
+    """Their events: a subclass may add to these, too."""
     by_event: dict[str, tuple[Way, ...]]
 
     @classmethod
     def of(cls, state: Any, events: Iterable[str]) -> Ways:
         """Read a state of a flat class."""
         transitions = state.transitions.transitions
-        ways = {id(transition): Way.of(transition) for transition in transitions}
+        ways = [(one, Way.of(one)) for one in transitions if not one.initial]
         by_event = {
-            event: tuple(ways[id(one)] for one in transitions if one.match(event))
+            event: tuple(way for transition, way in ways if transition.match(event))
             for event in events
         }
-        return cls(transitions, len(transitions), by_event)
+        return cls(transitions, len(transitions), _events_of(transitions), by_event)
 
     @property
     def is_current(self) -> bool:
         """Whether the state still has the transitions that were read."""
-        return len(self.transitions) == self.count
+        return _events_of(self.transitions) == self.declared
+
+
+def _events_of(transitions: Iterable[Any]) -> list[str]:
+    """Return the events of each transition, in one text."""
+    return [transition.event for transition in transitions]
 
 
 class Table:
@@ -122,20 +131,23 @@ class Table:
 
 def _why_class_does_not(machine_class: Any, states: list[Any]) -> str:
     """Return what of a class the lane does not know, nothing if the class qualifies."""
-    facts = facts_of(machine_class)
     transitions = [transition for state in states for transition in state.transitions]
     reasons = {
-        "its class has compound, parallel or history states": facts.nested
-        or any(state.parallel or state.history for state in states),
-        "its class has eventless transitions": facts.eventless,
+        "its class has compound, parallel or history states": any(
+            state.states or state.parallel or state.history for state in states
+        ),
+        "its class has eventless transitions": any(
+            transition.is_eventless and not transition.initial for transition in transitions
+        ),
         "its class invokes something": any(_declares(state.invoke) for state in states),
         "its class has a transition with several targets": any(
             len(transition.targets) > 1 for transition in transitions
         ),
         "two states of its class have one value": len({state.value for state in states})
         < len(states),
-        "its class has a configuration of its own": machine_class.configuration
-        is not Machine.configuration,
+        "its class sets attributes, or its configuration, in a way of its own": any(
+            getattr(machine_class, name) is not getattr(Machine, name) for name in _SETS
+        ),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 

@@ -7,11 +7,14 @@ That nothing else tells it from the host's engine is tried on random classes in
 from __future__ import annotations
 
 import copy
+import gc
 import importlib
 import logging
+import threading
 import time
+import weakref
 from types import new_class
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -206,7 +209,7 @@ async def wait(_self: Any) -> None:
             lambda: build(
                 configuration=property(StateChart.configuration.fget, StateChart.configuration.fset)
             ),
-            "its class has a configuration of its own",
+            "its class sets attributes, or its configuration, in a way of its own",
         ),
     ],
 )
@@ -777,6 +780,282 @@ def test_a_model_whose_state_cannot_be_read_is_told_as_by_the_engine() -> None:
 
     log = both(keeping(build(), Unreadable), script)
     assert log[0][0] is ZeroDivisionError
+
+
+# What flags, values and arguments may do ------------------------------------------------------
+
+
+def records_of(machine: Any, *, fast: bool) -> list[str]:
+    """Put a machine into an orchestrator; return the list that the names of its records fill."""
+    shop, heard = holder(type(machine), fast=fast)(machine), []
+    for topic in ("*", "sent:*", "ignored:*"):
+        shop.bus.signal(topic).connect(lambda _, record: heard.append(type(record).__name__))
+    return heard
+
+
+@pytest.mark.parametrize("base", [StateMachine, StateChart])
+@pytest.mark.parametrize("ignores", [True, False])
+def test_a_flag_that_is_set_later_counts_as_on_the_engine(base: Any, ignores: bool) -> None:  # noqa: FBT001
+    """What is ignored is announced by a machine that ignored things when it was attached."""
+    heard = []
+    for fast in (False, True):
+        machine = build(base)()
+        told = records_of(machine, fast=fast)
+        machine.allow_event_without_transition = ignores
+        machine.current_state_value = "second"
+        try:
+            machine.send("never", delay=0)
+            machine.go()
+        except TransitionNotAllowed:
+            told.append("refused")
+        heard.append(told)
+    assert heard[1] == heard[0]
+
+
+@pytest.mark.parametrize("flag", ["catch_errors_as_events", "enable_self_transition_entries"])
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("event", ["hit", "stay", "turn"])
+def test_a_flag_that_a_callback_sets_counts_from_where_the_engine_asks(
+    kind: Any,
+    flag: str,
+    value: bool,  # noqa: FBT001 - pytest hands it over by name
+    event: str,
+) -> None:
+    """It asks anew before guards, exits and entries."""
+    phases = ("moved", "before", "exit", "on", "enter", "after")
+    for when in phases:
+        for fails in phases:
+
+            def script(machine: Any, when: str = when, fails: str = fails) -> Any:
+                machine.does[when] = lambda: setattr(machine, flag, value)
+                machine.does.setdefault(fails, lambda: 1 / 0)
+                return machine.send(event)
+
+            both(kind, script)
+
+
+def test_a_class_that_sets_attributes_in_a_way_of_its_own_stays_with_the_host() -> None:
+    """The engine keeps the configuration by an attribute of the machine."""
+
+    def audited(self: Any, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    why_not = "its class sets attributes, or its configuration, in a way of its own"
+    assert lane_of(build(__setattr__=audited)()).why_not == why_not
+
+
+class Number:
+    """A value that compares itself with nothing but its like."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.number == cast("Number", other).number)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __repr__(self) -> str:
+        return f"Number({self.number})"
+
+
+@pytest.mark.parametrize("when", ["before", "exit", "on", "enter", "after"])
+@pytest.mark.parametrize("written", [None, Number(1), {"near"}, "second", [1]])
+def test_values_are_found_as_the_engine_finds_them(when: str, written: Any) -> None:
+    """By their hash, and never compared with what is no value."""
+
+    class Numbered(StateChart):  # type: ignore[misc] # 2.x has none
+        near = State(initial=True, value=Number(1))
+        far = State(value=Number(2))
+        hit = near.to(far) | far.to(near)
+        turn = near.to.itself(internal=True)
+        log: list[Any]
+        does: Any = None
+
+        def act(self, name: str) -> None:
+            if self.does == name:
+                self.model.state = written
+
+        def before_transition(self) -> None:
+            self.act("before")
+
+        def on_exit_state(self) -> None:
+            self.act("exit")
+
+        def on_transition(self) -> None:
+            self.act("on")
+
+        def on_enter_state(self) -> None:
+            self.act("enter")
+
+        def after_transition(self) -> None:
+            self.act("after")
+
+    for event in ("hit", "turn"):
+
+        def script(machine: Any, event: str = event) -> Any:
+            machine.does = when
+            try:
+                machine.send(event)
+            finally:
+                machine.log.append(repr(machine.model.state))
+                machine.model.state = Number(1)
+
+        both(Numbered, script)
+
+
+def test_an_initial_transition_is_no_way() -> None:
+    """The engine never takes one for an event."""
+
+    class Started(StateMachine):
+        near = State(initial=True)
+        far = State()
+        other = State()
+        go = near.to(far, initial=True) | near.to(other)
+        back = far.to(near) | other.to(near)
+        log: list[Any]
+
+    log = both(Started, lambda machine: machine.go())
+    assert log[-1] == ("other", False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda previous, new, far: new.clear() or new.add(far), id="another state"),
+        pytest.param(lambda previous, new, far: new.add(far), id="one more"),
+        pytest.param(lambda previous, new, far: previous.clear() or 1 / 0, id="nothing to go to"),
+    ],
+)
+def test_configurations_are_the_very_ones(change: Any) -> None:
+    """A callback that changes what it was given changes what is entered, or gone back to."""
+    for base in (StateMachine, StateChart):
+        near, far, third = State(initial=True), State(), State()
+
+        def on_transition(self: Any, previous_configuration: Any, new_configuration: Any) -> None:
+            change(previous_configuration, new_configuration, self.far)
+
+        body = {
+            "near": near,
+            "far": far,
+            "third": third,
+            "go": near.to(third) | third.to(far) | far.to(near),
+            "stay": near.to.itself(internal=True),
+            "on_transition": on_transition,
+        }
+        changing = made("Changing", base, body)
+        both(changing, lambda machine: machine.go())
+        both(changing, lambda machine: machine.stay())
+
+
+def test_arguments_that_are_changed_in_mid_step_reach_who_comes_later() -> None:
+    """Those who are given what was made before get the old ones."""
+
+    class Arguments(StateMachine):
+        near = State(initial=True)
+        far = State()
+        go = near.to(far)
+        back = far.to(near)
+        log: list[Any]
+
+        def before_go(self, number: int, event_data: Any) -> None:
+            self.log.append(number)
+            event_data.trigger_data.args = (2,)
+            event_data.trigger_data.event = self.back
+
+        def on_exit_state(self, number: int) -> None:
+            self.log.append(("exit", number))
+
+        def on_go(self, number: int) -> None:
+            self.log.append(("on", number))
+
+        def on_enter_far(self, number: int) -> None:
+            self.log.append(("enter", number))
+
+        def after_go(self) -> None:
+            self.log.append("after")
+
+    log = both(Arguments, lambda machine: machine.go(1))
+    assert log[:4] == [1, ("exit", 2), ("on", 1), ("enter", 2)]
+
+
+def test_new_machines_see_what_a_subclass_has_added_to_a_transition() -> None:
+    """An event more, or a transition without one."""
+    base = build()
+    machine = base()
+    assert lane_of(machine).is_fast
+    type(base)("Later", (base,), {"leave": base.first.transitions})
+    machine = base()
+    assert lane_of(machine).is_fast
+    machine.send("leave")
+    assert machine.current_state_value == "second"
+    base.second.to(base.first)
+    assert lane_of(base()).why_not == "its class has eventless transitions"
+
+
+def test_a_step_that_the_engine_went_on_with_leaves_nothing_behind() -> None:
+    """Its arguments are freed with the event."""
+    kind_of = noted(StateMachine)
+    machine = kind_of()
+    holder(kind_of, fast=True)(machine)
+    for when in ("moved", "before"):
+        row(machine, "near")
+        machine.does[when] = lambda: write(machine, "far")
+        argument = Strange()
+        reference = weakref.ref(argument)
+        machine.send("leap" if when == "moved" else "hit", argument)
+        machine._engine.running = True
+        row(machine, "near")
+        machine.turn()
+        del argument
+        gc.collect()
+        assert reference() is None
+        assert not machine._engine._cache
+
+
+class Strange:
+    """An argument."""
+
+
+def test_a_machine_is_in_mid_step_between_the_lane_and_the_engine() -> None:
+    """Another thread that takes it out meanwhile has to wait, and nothing goes unannounced."""
+
+    class Raising(StateMachine):
+        near = State(initial=True)
+        far = State()
+        end = State()
+        go = near.to(far)
+        finish = far.to(end)
+        again = end.to(near)
+
+        def on_go(self) -> None:
+            self.raise_("finish")
+
+    class Depot(Orchestrator, fast=True):
+        machines_of: Fleet[str, Raising] = attrs.field(factory=Fleet[str, Raising])
+
+    depot, machine, heard = Depot(), Raising(), []
+    depot.machines_of["a"] = machine
+    depot.bus.signal("*").connect(lambda _, record: heard.append(str(record.event)))
+    lock: Any = machine._engine._processing
+    threads: list[threading.Thread] = []
+
+    class Watched:
+        acquire, locked = lock.acquire, lock.locked
+
+        def release(self) -> None:
+            lock.release()
+            if not threads:
+                threads.append(threading.Thread(target=lambda: depot.machines_of.pop("a")))
+                threads[0].start()
+                threads[0].join(10)
+
+    machine._engine._processing = Watched()
+    machine.go()
+    assert heard == ["go", "finish"]
+    assert "a" not in depot.machines_of
+    assert seam_of(machine) is None
 
 
 # With reactions -------------------------------------------------------------------------------
