@@ -1051,7 +1051,8 @@ def test_a_machine_is_in_mid_step_between_the_lane_and_the_engine() -> None:
                 threads[0].start()
                 threads[0].join(10)
 
-    machine._engine._processing = Watched()
+    engine: Any = machine._engine
+    engine._processing = Watched()
     machine.go()
     assert heard == ["go", "finish"]
     assert "a" not in depot.machines_of

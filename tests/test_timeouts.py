@@ -2221,6 +2221,7 @@ def test_a_failure_on_the_system_clock_is_logged(caplog: pytest.LogCaptureFixtur
     shop = Failing(Order())
     use_clock(shop, clock)
     shop.bus.signal("failed:*").connect(lambda _sender, record: failed.append(record.name))
+    asyncio.run(until(lambda: len(shop.log) == 2))  # a thread of another test may end meanwhile
     assert threads_gone(before)
     assert shop.log == ["fails", "runs"]
     assert failed == ["fails"]
