@@ -66,8 +66,7 @@ def run(seam: Seam) -> Any:
         return to_rest(None, seam)
     try:
         if type(frame) is Payload and frame.root.cascade is not cascade:
-            # an event somebody waits for is taken by another's call
-            here.set(cascade)
+            here.set(cascade)  # a waiting caller's event is taken by another's call
         return run_events(seam, cascade)
     finally:
         if seam.at_rest:

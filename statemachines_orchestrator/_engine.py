@@ -198,6 +198,7 @@ class Seam:
         self._replace(engine, "put", self.put)
         self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
         self.run_loop: Any = self.host_loop
+        """What runs a sync machine: the host's loop, unless something takes its place."""
         if hasattr(engine, "enabled_events"):
             self._replace(engine, "enabled_events", self.enabled_events)
         ignores = machine.allow_event_without_transition
