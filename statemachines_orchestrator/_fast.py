@@ -97,7 +97,7 @@ class FastLane:
     def loop(self) -> Any:
         """Run what waits, as the engine's loop does; return what came of the first event."""
         engine, first = self.engine, _NOTHING
-        if not engine._processing.acquire(blocking=False):
+        if not engine._processing.acquire(False):  # noqa: FBT003 - by name it takes twice as long
             return None
         token = _running.set(engine)
         try:
@@ -249,7 +249,7 @@ class FastLane:
                 self.write(way.after_value)
             else:
                 machine.configuration = step.new
-        if enters:
+        if enters and (step is not None or way.is_final or not machine.atomic_configuration_update):
             self._enter(way, step)
         return results
 

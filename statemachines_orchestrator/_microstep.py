@@ -81,7 +81,7 @@ class Microstep:
     def before(self) -> list[Any]:
         """Run what comes before."""
         if self.way.before in self.registered or self.prepare in self.registered:
-            return self._call(self.way.before, self._given())
+            return self._call(self.way.before, self.given or self._given())
         if self.way.exit in self.registered:
             self._given()  # before these are called, who may change what it is made of
         return []
@@ -95,11 +95,12 @@ class Microstep:
     def on(self) -> list[Any]:
         """Run what is done on the way."""
         way = self.way
-        self.on_error = self.lane.engine._on_error_handler()
+        if self.lane.machine.catch_errors_as_events:
+            self.on_error = self.lane.engine._on_error_handler()
         is_heard = way.on in self.registered or self.prepare in self.registered
         if not is_heard and way.target is not None:
             return []
-        given = self._given()
+        given = self.given or self._given()
         self.previous = ordered_set((self._state(),))
         self.new = ordered_set((way.target,) if way.exits else self.previous)
         given[1]["previous_configuration"] = self.previous
@@ -110,7 +111,7 @@ class Microstep:
         """Whether no callback has changed the configuration that it was given."""
         if self.new is None:
             return True
-        values = [state.value for state in self.new]
+        values = [state.value for state in self.new._d]
         return len(values) == 1 and values[0] is self.way.after_value
 
     def arrive(self) -> None:
@@ -159,7 +160,7 @@ class Microstep:
 
     def _make(self, *, source: Any = None, target: Any = None) -> tuple[Any, Any]:
         """Make the arguments of callbacks, with what listeners prepare for them."""
-        event_data: Any = EventData(trigger_data=self.trigger, transition=self.way.transition)
+        event_data: Any = EventData(self.trigger, self.way.transition)
         if source is not None:
             event_data.state = event_data.source = source
         elif target is not None:

@@ -25,7 +25,7 @@ def run_events(seam: Any, holder: Any) -> Any:
     """
     inbox, thread = seam.inbox, get_ident()
     mine = seam.mine.pop(thread, None)
-    if not inbox.lock.acquire(blocking=False):  # who runs the machine takes the event
+    if not inbox.lock.acquire(False):  # noqa: FBT003 - who runs the machine takes the event
         return seam.host_loop() if inbox.thread == thread else None
     run = None
     try:
