@@ -99,7 +99,6 @@ class FastLane:
         engine, first = self.engine, _NOTHING
         if not engine._processing.acquire(False):  # noqa: FBT003 - by name it takes twice as long
             return None
-        token = _running.set(engine)
         try:
             while (taken := self._next()) is not None:
                 trigger, ways = taken
@@ -112,14 +111,13 @@ class FastLane:
                     (self.queue.queue and not self.inbox.is_empty())
                     or self.raised.queue
                     or self.invoker._pending
-                    or self._ways() is None
+                    or not self._is_in_a_state()
                 ):
                     continue
                 return None if first is _NOTHING else first
         finally:
             if engine._cache:  # the engine has gone on with a step
                 engine.clear_cache()
-            _running.reset(token)
             engine._processing.release()
         rest = self.seam.host_loop()
         return rest if first is _NOTHING else first
@@ -134,12 +132,12 @@ class FastLane:
         invoker = self.invoker
         if self.raised.queue or invoker._active or invoker._pending or not self.engine.running:
             return None
-        ways = self._ways()
         try:
+            ways = self.ways[getattr(self.model, self.field, None)]
             trigger = self.queue.queue[0]
-        except IndexError:
+        except Exception:  # noqa: BLE001 - the host's engine meets it again, and tells it
             return None
-        if ways is None or trigger.cancelled:
+        if len(ways.transitions) != ways.count or trigger.cancelled:
             return None
         open_ways, payload = ways.by_event.get(trigger.event), trigger.kwargs
         now = _sync.monotonic()  # the host's own clock, which tests may wind
@@ -162,13 +160,12 @@ class FastLane:
             inbox.taken(trigger)
         return trigger, open_ways
 
-    def _ways(self) -> Ways | None:
-        """Return the ways out of the active state, `None` if the model keeps anything else."""
+    def _is_in_a_state(self) -> bool:
+        """Whether the model keeps the value of one state, and nothing else that was written."""
         try:
-            ways = self.ways[getattr(self.model, self.field, None)]
-        except Exception:  # noqa: BLE001 - the host's engine meets it again, and tells it
-            return None
-        return ways if len(ways.transitions) == ways.count else None
+            return getattr(self.model, self.field, None) in self.ways
+        except Exception:  # noqa: BLE001 - as above
+            return False
 
     # One event ----------------------------------------------------------------------------
 
@@ -177,17 +174,18 @@ class FastLane:
         if ways:
             trigger.kwargs.begin()
         for way in ways:
-            step = None
+            step = token = None
             known = self.silent.get(way)
             if known != len(self.registered) and (known == _LOUD or self._is_loud(way)):
+                token = _running.set(self.engine)  # callbacks may raise events for the step
                 step = Microstep(self, trigger, way)
-                if not step.is_enabled():
-                    continue
             try:
+                if step is not None and not step.is_enabled():
+                    continue
                 return self._take(trigger, way, step)
-            except Exception:
-                self.engine.clear()
-                raise
+            finally:
+                if token is not None:
+                    _running.reset(token)
         if self.announces_ignored:
             self.seam.ignored(trigger)
         machine = self.machine
@@ -204,10 +202,18 @@ class FastLane:
         return is_loud
 
     def _take(self, trigger: Any, way: Way, step: Microstep | None) -> Any:
-        """Take one transition, as the engine's `microstep` does; return the callbacks' results."""
-        if step is not None and not self.stands_at(way.before_value):  # a guard has written it
-            step.hand_over()
-            return self.engine.microstep([way.transition], trigger)
+        """Take one transition; what has failed takes along what waits, as in the engine."""
+        try:
+            if step is not None and not self.stands_at(way.before_value):  # a guard has written it
+                step.hand_over()
+                return self.engine.microstep([way.transition], trigger)
+            return self._microstep(trigger, way, step)
+        except Exception:
+            self.engine.clear()
+            raise
+
+    def _microstep(self, trigger: Any, way: Way, step: Microstep | None) -> Any:
+        """Do what the engine's `microstep` does; return the results of callbacks."""
         results: list[Any] = []
         try:
             if step is None:
