@@ -19,7 +19,7 @@ from typing import Any, cast
 import attrs
 import pytest
 import statemachine
-from conftest import HOST_IS_3, operations, pickled
+from conftest import operations, pickled
 from statemachine import State, StateMachine
 from statemachine.exceptions import InvalidDefinition, TransitionNotAllowed
 
@@ -35,10 +35,10 @@ from statemachines_orchestrator import (
 from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._host import HOST
 
-pytestmark = pytest.mark.skipif(
-    HOST not in _fast.CHECKED,
-    reason=f"the fast lane was not checked with python-statemachine {HOST}",
-)
+if HOST not in _fast.CHECKED:
+    pytest.skip(
+        f"the fast lane was not checked with python-statemachine {HOST}", allow_module_level=True
+    )
 StateChart: Any = getattr(statemachine, "StateChart", StateMachine)
 Compounds: Any = getattr(State, "Compound", object)
 
@@ -152,8 +152,7 @@ class Compound(StateChart):  # type: ignore[misc] # 2.x has none
         draft = State(initial=True)
 
     done = State(final=True)
-    if HOST_IS_3:
-        finish = editing.to(done)
+    finish = editing.to(done)
 
 
 def made(name: str, base: Any, body: dict[str, Any]) -> Any:
