@@ -260,10 +260,15 @@ class Seam:
             engine.internal_queue = self.raised.host
         for owner, name in ours:
             host = getattr(self, _HOSTS[name])
-            if getattr(host, "__func__", None) is getattr(owner.__class__, name):
+            if _is_own(host, name):
                 owner.__dict__.pop(name, None)
             else:
                 setattr(owner, name, host)
+
+    def wrapped(self) -> str:
+        """Return the name of a method that a seam took the place of, and was not the host's own."""
+        taken = ((name, getattr(self, kept, None)) for name, kept in _HOSTS.items())
+        return next((name for name, host in taken if host and not _is_own(host, name)), "")
 
     def add(self, publisher: Any) -> None:
         """Attach one orchestrator more: it publishes, and is injected."""
@@ -599,6 +604,12 @@ class Seam:
             owner[info.state.id] = index
             moves[index][1].append(info.state.id)
         return [(tuple(exited), tuple(entered)) for exited, entered in moves]
+
+
+def _is_own(method: Any, name: str) -> bool:
+    """Whether a method of the host is what its class has under the name."""
+    function = getattr(method, "__func__", None)
+    return function is not None and function is getattr(method.__self__.__class__, name, None)
 
 
 def _do_nothing() -> None:

@@ -317,11 +317,11 @@ def is_fast(machine: Any) -> bool:
 def why_not_fast(machine: Any) -> str:
     """Return why an attached machine does not qualify for the fast lane; nothing if it does."""
     if HOST not in CHECKED:
-        known = ", ".join(CHECKED)
-        return f"the fast lane was checked with python-statemachine {known}, and not with {HOST}"
+        known = " and ".join(CHECKED)
+        return f"the fast lane exists for python-statemachine {known}, and not for {HOST}"
     seam, engine = seam_of(machine), machine._engine
     if seam.is_async:
-        return "it runs on the async engine"
+        return "it runs on the async engine, for some async def among its callbacks"
     replaced = _replaced(seam, machine)
     if replaced:
         return f"its {replaced} is not python-statemachine's own"
@@ -344,4 +344,5 @@ def _replaced(seam: Any, machine: Any) -> str:
         for name, value in getattr(part, "__dict__", {}).items():
             if hasattr(own, name) and getattr(value, "__self__", None) is not seam:
                 return f"{what}'s {name}"
-    return ""
+    name = seam.wrapped()
+    return f"engine's {name}" if name else ""

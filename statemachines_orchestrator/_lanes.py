@@ -36,9 +36,13 @@ def fast_lane(orchestrator: Orchestrator) -> dict[Any, Lane]:
 
     A machine is on it if it qualifies and the orchestrator that holds it was declared with
     `fast=True`: `class Shop(Orchestrator, fast=True)`. It qualifies if python-statemachine is of a
-    version that the lane was checked with, if it runs on the sync engine, which nobody has
-    replaced, and if its class is flat: no compound, parallel or history states, no eventless
-    transitions, no `invoke`. That is told when it is attached, once.
+    version that the lane was checked with, if it runs on the sync engine, of which nobody has
+    replaced a part or a method, without debug logging, and if its class is flat: no compound,
+    parallel or history states, no transitions without an event or with several targets, no
+    `invoke`, no two states of one value, no way of its own to set attributes or to keep its
+    configuration. That is found out when the machine is attached, once, and by what the instance
+    and its class are then: what is wrapped or patched later, or in python-statemachine's own
+    classes, is not called for events on the lane.
     In the order of fields and of members; the names are those of `broadcast`: that of the field,
     or names and keys (`("items", "a")`).
     Raises `DeclarationError` for what is no orchestrator.

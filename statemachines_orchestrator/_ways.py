@@ -14,7 +14,7 @@ import attrs
 from statemachines_orchestrator._host import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Table", "Way", "Ways", "table_of"]
 
@@ -109,7 +109,7 @@ class Table:
 
     def __init__(self, machine_class: Any) -> None:
         states = list(machine_class.states)
-        self.why_not = _why_class_does_not(machine_class, states)
+        self.why_not = next(_why_not(machine_class, states), "")
         self.prepare: str = machine_class.prepare.key
         self.by_value: dict[Any, Ways] = {}
         if self.why_not:
@@ -129,32 +129,25 @@ class Table:
         return all(ways.is_current for ways in self.by_value.values())
 
 
-def _why_class_does_not(machine_class: Any, states: list[Any]) -> str:
-    """Return what of a class the lane does not know, nothing if the class qualifies."""
-    transitions = [transition for state in states for transition in state.transitions]
-    reasons = {
-        "its class has compound, parallel or history states": any(
-            state.states or state.parallel or state.history for state in states
-        ),
-        "its class has eventless transitions": any(
-            transition.is_eventless and not transition.initial for transition in transitions
-        ),
-        "its class invokes something": any(_declares(state.invoke) for state in states),
-        "its class has a transition with several targets": any(
-            len(transition.targets) > 1 for transition in transitions
-        ),
-        "two states of its class have one value": len({state.value for state in states})
-        < len(states),
-        "its class sets attributes, or its configuration, in a way of its own": any(
-            getattr(machine_class, name) is not getattr(Machine, name) for name in _SETS
-        ),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def _declares(specs: Any) -> bool:
-    """Whether something was declared, and not only looked for by the host's naming conventions."""
-    return any(not spec.is_convention for spec in specs)
+def _why_not(machine_class: Any, states: list[Any]) -> Iterator[str]:
+    """Yield what of a class the lane does not know; nothing if the class qualifies."""
+    values: dict[Any, Any] = {}
+    for state in states:
+        name, transitions = repr(state.id), state.transitions
+        if state.states or state.parallel or state.history:
+            yield f"its state {name} is compound or parallel, or has a history"
+        if any(not one.is_convention for one in state.invoke):
+            yield f"its state {name} invokes something"
+        if any(one.is_eventless and not one.initial for one in transitions):
+            yield f"its state {name} has a transition without an event"
+        if any(len(one.targets) > 1 for one in transitions):
+            yield f"its state {name} has a transition with several targets"
+        other = values.setdefault(state.value, state)
+        if other is not state:
+            yield f"its states {other.id!r} and {name} have one value"
+    for name in _SETS:
+        if getattr(machine_class, name) is not getattr(Machine, name):
+            yield f"its class has a {name} of its own"
 
 
 _tables: WeakKeyDictionary[type, Table] = WeakKeyDictionary()

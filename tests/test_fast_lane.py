@@ -199,16 +199,19 @@ async def wait(_self: Any) -> None:
 @pytest.mark.parametrize(
     ("machine_class", "why_not"),
     [
-        (lambda: Compound, "its class has compound, parallel or history states"),
-        (eventless, "its class has eventless transitions"),
-        (invoking, "its class invokes something"),
-        (alike, "two states of its class have one value"),
-        (lambda: build(on_go=wait), "it runs on the async engine"),
+        (lambda: Compound, "its state 'editing' is compound or parallel, or has a history"),
+        (eventless, "its state 'first' has a transition without an event"),
+        (invoking, "its state 'second' invokes something"),
+        (alike, "its states 'second' and 'third' have one value"),
+        (
+            lambda: build(on_go=wait),
+            "it runs on the async engine, for some async def among its callbacks",
+        ),
         (
             lambda: build(
                 configuration=property(StateChart.configuration.fget, StateChart.configuration.fset)
             ),
-            "its class sets attributes, or its configuration, in a way of its own",
+            "its class has a configuration of its own",
         ),
     ],
 )
@@ -224,7 +227,7 @@ def test_a_transition_with_several_targets_stays_with_the_host() -> None:
     machine_class = build()
     transition = machine_class.first.transitions[0]
     transition._targets.append(machine_class.first)
-    why_not = "its class has a transition with several targets"
+    why_not = "its state 'first' has a transition with several targets"
     assert lane_of(machine_class()) == Lane(is_fast=False, why_not=why_not)
 
 
@@ -240,8 +243,12 @@ def test_an_engine_or_a_method_that_is_not_the_hosts_is_left_alone(
     monkeypatch.setattr(machine, "_engine", Other(machine))
     assert lane_of(machine).why_not == "its engine is not python-statemachine's own"
     machine = Order()
-    monkeypatch.setattr(machine._engine, "_exit_states", machine._engine._exit_states)
-    assert lane_of(machine).why_not == "its engine's _exit_states is not python-statemachine's own"
+    for name in ("_exit_states", "microstep", "_enter_states", "processing_loop", "put"):
+        machine = Order()
+        host: Any = getattr(machine._engine, name)
+        monkeypatch.setattr(machine._engine, name, lambda *args, host=host: host(*args))
+        why_not = f"its engine's {name} is not python-statemachine's own"
+        assert lane_of(machine).why_not == why_not
     machine = Order()
     monkeypatch.setattr(machine._callbacks, "call", machine._callbacks.call)
     assert (
@@ -261,9 +268,7 @@ def test_a_version_that_was_not_checked_runs_on_the_hosts_engine(
 ) -> None:
     """Whatever it is."""
     monkeypatch.setattr(_fast, "CHECKED", ("3.2.0", "3.2.9"))
-    why_not = (
-        f"the fast lane was checked with python-statemachine 3.2.0, 3.2.9, and not with {HOST}"
-    )
+    why_not = f"the fast lane exists for python-statemachine 3.2.0 and 3.2.9, and not for {HOST}"
     assert lane_of(Order()) == Lane(is_fast=False, why_not=why_not)
 
 
@@ -839,7 +844,7 @@ def test_a_class_that_sets_attributes_in_a_way_of_its_own_stays_with_the_host() 
     def audited(self: Any, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    why_not = "its class sets attributes, or its configuration, in a way of its own"
+    why_not = "its class has a __setattr__ of its own"
     assert lane_of(build(__setattr__=audited)()).why_not == why_not
 
 
@@ -990,7 +995,7 @@ def test_new_machines_see_what_a_subclass_has_added_to_a_transition() -> None:
     machine.send("leave")
     assert machine.current_state_value == "second"
     base.second.to(base.first)
-    assert lane_of(base()).why_not == "its class has eventless transitions"
+    assert lane_of(base()).why_not == "its state 'second' has a transition without an event"
 
 
 def test_a_step_that_the_engine_went_on_with_leaves_nothing_behind() -> None:
