@@ -17,6 +17,7 @@ from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
     Fleet,
+    Lane,
     NotAMemberError,
     Orchestrator,
     ReactionErrors,
@@ -29,6 +30,7 @@ from statemachines_orchestrator import (
     clock_of,
     domain_signal,
     every,
+    fast_lane,
     none,
     on,
     on_enter,
@@ -171,7 +173,7 @@ assert_type(Express(Order(), Payment(), Order()).parcel, Order)
 assert_type(Express(order=Order(), payment=Payment(), parcel=Order()), Express)
 
 
-class Endless(Shop, max_reactions=None):
+class Endless(Shop, max_reactions=None, fast=True):
     """No bound."""
 
 
@@ -441,6 +443,7 @@ assert_type(subscribe(shop, "settled", save), Callable[[], None])
 assert_type(subscribe(shop, "order.process", notify_later, cond="is_open"), Callable[[], None])
 unsubscribe = subscribe(depot, "stores.items.pack", lambda: None, cond=lambda: True)
 unsubscribe()
+assert_type(fast_lane(shop), dict[Any, Lane])
 assert_type(wiring(Shop), tuple[Wire, ...])
 assert_type(wiring(shop), tuple[Wire, ...])
 for wire in wiring(Careful):

@@ -138,6 +138,12 @@ class Many(Orchestrator, max_reactions="many"):  # type: ignore[arg-type]
     order: Order
 
 
+class Quick(Orchestrator, fast="yes"):  # type: ignore[arg-type]
+    """Neither fast nor not."""
+
+    order: Order
+
+
 class Renamed(Orchestrator, orchestrator_name=3):  # type: ignore[arg-type]
     """A name that is no string."""
 
