@@ -568,8 +568,7 @@ class Seam:
         holder = payload.holder if type(payload) is Payload else None
         if holder is None:
             return  # another thread attached the machine in mid-step, or detached it just now
-        if here.get() is not payload:  # to set it costs several times as much
-            here.set(payload)
+        here.set(payload)
         cascade = holder.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
             cascade = joined(payload) or cascade
