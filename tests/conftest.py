@@ -222,6 +222,13 @@ def _no_loop_left() -> Iterator[None]:
     close_the_hosts_loop()
 
 
+@pytest.fixture(scope="module")
+def slow_too(request: pytest.FixtureRequest) -> None:
+    """Skip what compares the fast lane with the host's engine, where all is fast."""
+    if request.config.getoption("fast"):
+        pytest.skip("with --fast there is nothing to compare the fast lane with")
+
+
 @pytest.fixture(params=["sync", "async", "fast"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Each of the host's engines in turn, and the fast lane."""

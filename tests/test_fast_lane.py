@@ -39,6 +39,7 @@ if HOST not in _fast.CHECKED:
     pytest.skip(
         f"the fast lane was not checked with python-statemachine {HOST}", allow_module_level=True
     )
+pytestmark = pytest.mark.usefixtures("slow_too")
 StateChart: Any = getattr(statemachine, "StateChart", StateMachine)
 Compounds: Any = getattr(State, "Compound", object)
 

@@ -30,9 +30,11 @@ from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._fast import CHECKED, FastLane
 from statemachines_orchestrator._host import HOST
 
-pytestmark = pytest.mark.skipif(
-    HOST not in CHECKED, reason=f"the fast lane was not checked with python-statemachine {HOST}"
-)
+if HOST not in CHECKED:
+    pytest.skip(
+        f"the fast lane was not checked with python-statemachine {HOST}", allow_module_level=True
+    )
+pytestmark = pytest.mark.usefixtures("slow_too")
 
 EXAMPLES = int(os.environ.get("FAST_EXAMPLES", "300"))
 STATES = "abcdef"
@@ -479,12 +481,6 @@ def plans(draw: Any) -> Plan:
         draw(st.booleans()),
         tuple(draw(st.lists(call, min_size=2, max_size=9))),
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_of_two_is_fast(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("fast"):
-        pytest.skip("with --fast there is nothing to compare the fast lane with")
 
 
 @settings(
