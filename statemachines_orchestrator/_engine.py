@@ -30,7 +30,7 @@ from statemachine.event_data import EventData, TriggerData
 from statemachines_orchestrator._event_loops import current_task, make_hosts_loop
 from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
-from statemachines_orchestrator._inbox import INITIAL, Inbox, Raised
+from statemachines_orchestrator._inbox import INITIAL, Inbox, Raised, is_awaited
 from statemachines_orchestrator._running import run_events_async
 from statemachines_orchestrator.records import next_seq
 
@@ -171,7 +171,8 @@ class Seam:
         engine: Any = machine._engine
         self.is_async = iscoroutinefunction(engine.processing_loop)
         self.inbox = Inbox(getattr(engine, _QUEUE), self)
-        setattr(engine, _QUEUE, self.inbox)
+        self.run_loop: Any = engine.processing_loop
+        """What runs a sync machine: the host's loop, unless something takes its place."""
         self.raised: Any = None
         self.invoker: Any = None
         """What runs the invocations of a machine of 3.x."""
@@ -189,16 +190,15 @@ class Seam:
 
     def _install(self, machine: Any, engine: Any) -> None:
         setattr(engine, _SEAM, self)
+        setattr(engine, _QUEUE, self.inbox)
+        if self.inbox.late:
+            self.inbox.take_over()
         facts = facts_of(machine.__class__)
         self.nested = facts.nested
         for trigger in tuple(self.inbox.events):  # an initial state that was not entered yet
             trigger.kwargs = self.payload(trigger.kwargs, None, None)
             if HOST_IS_3:
                 trigger.future = None  # made where an event loop ran: nobody waits for it
-        self._replace(engine, "put", self.put)
-        self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
-        self.run_loop: Any = self.host_loop
-        """What runs a sync machine: the host's loop, unless something takes its place."""
         if hasattr(engine, "enabled_events"):
             self._replace(engine, "enabled_events", self.enabled_events)
         ignores = machine.allow_event_without_transition
@@ -206,6 +206,10 @@ class Seam:
             self._install_3(engine, facts, ignores=ignores)
         else:
             self._install_2(machine._callbacks, engine, ignores=ignores)
+        # Last, and in this order: another thread may send to the machine at any moment, and what
+        # goes through `put` needs all that stands above.
+        self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
+        self._replace(engine, "put", self.put)
 
     def _install_2(self, registry: Any, engine: Any, *, ignores: bool) -> None:
         self.registered = registry._registry
@@ -255,7 +259,8 @@ class Seam:
         if len(ours) < sum(hasattr(self, name) for name in set(_HOSTS.values())):
             return
         engine.__dict__.pop(_SEAM, None)
-        setattr(engine, _QUEUE, self.inbox.handed_back())
+        setattr(engine, _QUEUE, self.inbox.host)
+        self.inbox.hand_back()
         if self.raised is not None:
             engine.internal_queue = self.raised.host
         for owner, name in ours:
@@ -341,6 +346,8 @@ class Seam:
             self.host_put(trigger, internal)
         else:
             self.host_put(trigger)
+            if self.inbox.is_handed_back:  # by another thread, just now
+                self.inbox.hand_back()
         if payload.origin is None:
             self.mine[get_ident()] = payload
         if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
@@ -484,7 +491,9 @@ class Seam:
             make_hosts_loop()
         for publisher in self.publishers:
             publisher.place.wake_timers()
-        payload = args[0].payload if args and args[0] is not None else None
+        payload = getattr(args[0], "payload", None) if args else None
+        if type(payload) is not Payload:  # none is waited for, or it was put before the attaching
+            payload = None
         mine = self.mine.pop(get_ident(), None)
         coroutine = self.runner.run_async(self, args, payload, mine)
         if mine is not None:
@@ -653,21 +662,7 @@ def is_in_mid_step(machine: Any) -> bool:
     if not iscoroutinefunction(engine.__class__.processing_loop):
         return False
     waiting = getattr(engine, _QUEUE)
-    return any(map(_is_awaited, tuple(waiting.queue.queue if HOST_IS_3 else waiting)))
-
-
-def _is_awaited(trigger: Any) -> bool:
-    """Whether somebody waits, or may begin to, for an event in the queue of an async machine."""
-    payload = trigger.kwargs
-    if trigger.event == INITIAL:
-        return False
-    if type(payload) is Payload and payload.call is not None:
-        return bool(payload.call.is_waited_for)
-    if type(payload) is Payload and payload.coroutine is not None:
-        coroutine = payload.coroutine()
-        return coroutine is not None and coroutine.cr_frame is not None
-    future = getattr(trigger, "future", None)
-    return future is None or not future.done()
+    return any(map(is_awaited, tuple(waiting.queue.queue if HOST_IS_3 else waiting)))
 
 
 def is_async(machine: Any) -> bool:

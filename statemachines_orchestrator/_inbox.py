@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from heapq import heapify, heappush
 from importlib import import_module
 from threading import get_ident
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _HostQueue: Any = import_module("statemachine.engines.base").EventQueue if HOST_IS_3 else deque
 """What an engine of the host has for the events that wait: 3.x a heap in a class of its own."""
 
-__all__ = ["INITIAL", "Inbox", "Raised", "origin_of"]
+__all__ = ["INITIAL", "Inbox", "Raised", "is_awaited", "origin_of"]
 
 
 INITIAL = "__initial__"
@@ -42,6 +43,20 @@ def origin_of(trigger: Any) -> Any:
     """Return what identifies the event from outside that an event comes from, itself or another."""
     payload = trigger.kwargs
     return payload.own_origin() if type(payload) is Payload else None
+
+
+def is_awaited(trigger: Any) -> bool:
+    """Whether somebody waits, or may begin to, for an event in the queue of an async machine."""
+    payload = trigger.kwargs
+    if trigger.event == INITIAL:
+        return False
+    if type(payload) is Payload and payload.call is not None:
+        return bool(payload.call.is_waited_for)
+    if type(payload) is Payload and payload.coroutine is not None:
+        coroutine = payload.coroutine()
+        return coroutine is not None and coroutine.cr_frame is not None
+    future = getattr(trigger, "future", None)
+    return future is None or not future.done()
 
 
 class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBaseClass]
@@ -63,8 +78,11 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         """Passed by who runs loops of the machine."""
         self.lock = self.turnstile.lock
         self.host: Any = events
+        self.late: Any = () if HOST_IS_3 else events
+        """The host's deque of 2.x: another thread may just be about to put an event there."""
+        self.is_handed_back = False
         if not HOST_IS_3:
-            _HostQueue.__init__(self, events)
+            _HostQueue.__init__(self)
             return
         self.queue = events.queue  # the very heap
         self.put = self._put_answered if self.is_async else self._put
@@ -77,10 +95,6 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     def is_run(self) -> bool:
         """Whether a thread runs a sync machine: one loop of the host, or one after the other."""
         return self.thread is not None
-
-    def handed_back(self) -> Any:
-        """Return the host's queue, with what waits."""
-        return self.host if HOST_IS_3 else deque[Any](self)
 
     def take(self, is_wanted: Callable[[Any], bool]) -> list[Any]:
         """Take events out that have not been taken yet; return them in their order."""
@@ -239,6 +253,16 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
 
     # 2.x ------------------------------------------------------------------------------------
 
+    def take_over(self) -> None:
+        """Take what waits in the host's deque."""
+        _move(self.late, self)
+
+    def hand_back(self) -> None:
+        """Let the host's deque have what waits here, now that the engine has it again."""
+        self.is_handed_back = True
+        if not HOST_IS_3:
+            _move(self, self.host)
+
     def __bool__(self) -> bool:
         return len(self) > 0 and (self.begun is None or not self._ends(self[0]))
 
@@ -255,6 +279,13 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     def clear(self) -> None:
         """Drop what goes down with what the loop runs, and nothing else."""
         self._abandon(self.take(self._is_own))
+
+
+def _move(one: Any, other: Any) -> None:
+    """Move all events from a deque to another; other threads may do the same, or put some in."""
+    with suppress(IndexError):
+        while True:
+            other.append(deque[Any].popleft(one))
 
 
 class Raised(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBaseClass]

@@ -25,6 +25,8 @@ def run_events(seam: Any, holder: Any) -> Any:
     """
     inbox, thread = seam.inbox, get_ident()
     mine = seam.mine.pop(thread, None)
+    if inbox.late:
+        inbox.take_over()
     if not inbox.lock.acquire(False):  # noqa: FBT003 - who runs the machine takes the event
         return seam.host_loop() if inbox.thread == thread else None
     run = None
@@ -140,6 +142,8 @@ async def run_events_async(seam: Any, mine: Any, args: tuple[Any, ...], holder: 
     inbox: Any = seam.inbox
     answer: Any = args[0] if args else None
     run = _Run(seam, mine, holder)
+    if inbox.late:
+        inbox.take_over()
     try:
         runs = inbox.turnstile.enter() or (answer and await inbox.turnstile.wait(answer))
         if runs and inbox.is_told:

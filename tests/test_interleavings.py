@@ -1,0 +1,158 @@
+"""Two threads of which one is stopped at every line: no luck is needed to meet a race."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from statemachine import State, StateMachine
+
+from statemachines_orchestrator import Fleet, MachineIsBusyError, Orchestrator, on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from conftest import Engine
+
+PATIENCE = 0.2
+"""How long, in seconds, one thread waits for the other, which may wait for a lock that it holds."""
+
+
+class Blinker(StateMachine):
+    """A machine that counts what it has done."""
+
+    lit = State(initial=True)
+    blink = lit.to.itself(on="count")
+
+    def __init__(self) -> None:
+        self.counted = 0
+        super().__init__()
+
+    def count(self) -> None:
+        """Count a transition."""
+        self.counted += 1
+
+
+class Lamps(Orchestrator):
+    """Machines that come and go."""
+
+    items: Fleet[str, Blinker] = attrs.field(factory=Fleet[str, Blinker])
+    heard: list[str] = attrs.field(factory=list)
+
+    @on("items.blink")
+    def hear(self, event: str) -> None:
+        """Note what has happened."""
+        self.heard.append(event)
+
+
+@contextmanager
+def at_every_line(packages: tuple[str, ...], stop: Callable[[], None]) -> Generator[None]:
+    """Call `stop` before every line that the code of some packages runs in this thread.
+
+    In what puts an event into a queue, it is called before every instruction.
+    """
+
+    def line(frame: Any, event: str, _argument: Any) -> Any:
+        if event == ("opcode" if frame.f_trace_opcodes else "line"):
+            sys.settrace(None)
+            stop()
+            sys.settrace(called)
+        return line
+
+    def called(frame: Any, _event: str, _argument: Any) -> Any:
+        if frame.f_globals["__name__"].partition(".")[0] not in packages:
+            return None
+        frame.f_trace_opcodes = frame.f_code.co_name == "put"
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.fixture
+def other() -> Iterator[ThreadPoolExecutor]:
+    """Return another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def waiting(machine: Any) -> int:
+    """Return how many events wait for a machine."""
+    engine = machine._engine
+    queue: Any = getattr(engine, "external_queue", None)
+    return len(engine._external_queue) if queue is None else len(queue.queue.queue)
+
+
+def test_a_machine_that_is_put_in_or_taken_out_takes_every_event(
+    engine: Engine, other: ThreadPoolExecutor
+) -> None:
+    """At whatever line a thread is that attaches a machine, another one finds it in order."""
+    shelf, machine = Lamps(), engine.machine(Blinker)()
+    sent: list[Future[Any]] = []
+
+    def send() -> None:
+        if sent and not sent[-1].done():  # it waits for what this thread is doing
+            return
+        sent.append(other.submit(engine.run, lambda: machine.blink()))
+        wait(sent[-1:], PATIENCE)
+
+    with at_every_line(("statemachines_orchestrator",), send):
+        shelf.items["k"] = machine
+        del shelf.items["k"]
+    assert [one.exception(60) for one in sent if one.exception(60)] == []
+    assert machine.counted == len(sent) > 100
+    assert waiting(machine) == 0
+
+
+def is_moved_at(
+    line: int, engine: Engine, other: ThreadPoolExecutor, *, machine: Any, begins_in: bool
+) -> bool:
+    """Send to a machine that another thread moves before this line; return whether there is one."""
+    shelf = Lamps()
+    if begins_in:
+        shelf.items["k"] = machine
+    lines, moved = itertools.count(), Future[Any]()
+
+    def move() -> None:
+        if begins_in:
+            del shelf.items["k"]
+        else:
+            with suppress(MachineIsBusyError):
+                shelf.items["k"] = machine
+
+    def stop() -> None:
+        nonlocal moved
+        if next(lines) == line:
+            moved = other.submit(move)
+            wait([moved], PATIENCE)
+
+    with at_every_line(("statemachine", "statemachines_orchestrator"), stop):
+        engine.run(lambda: machine.blink())
+    is_there = next(lines) > line
+    if is_there:
+        moved.result(60)
+    shelf.items.clear()
+    assert waiting(machine) == 0
+    assert len(shelf.heard) <= 1
+    return is_there
+
+
+@pytest.mark.parametrize("begins_in", [False, True], ids=["put in", "taken out"])
+def test_an_event_is_taken_whenever_its_machine_is_put_in_or_taken_out(
+    engine: Engine, other: ThreadPoolExecutor, *, begins_in: bool
+) -> None:
+    """At whatever line a call is, another thread may attach its machine, or is told it is busy."""
+    machine, line = engine.machine(Blinker)(), 0
+    while is_moved_at(line, engine, other, machine=machine, begins_in=begins_in):
+        line += 1
+        assert machine.counted == line
+    assert line > 100
