@@ -1,7 +1,8 @@
-"""Two threads of which one is stopped at every line: no luck is needed to meet a race."""
+"""Two threads of which one is stopped at one line after the other: no luck is needed."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,7 +13,14 @@ import attrs
 import pytest
 from statemachine import State, StateMachine
 
-from statemachines_orchestrator import Fleet, MachineIsBusyError, Orchestrator, on
+from statemachines_orchestrator import (
+    Failed,
+    Fleet,
+    MachineIsBusyError,
+    Orchestrator,
+    ReactionErrors,
+    on,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -28,6 +36,7 @@ class Blinker(StateMachine):
 
     lit = State(initial=True)
     blink = lit.to.itself(on="count")
+    blow = lit.to.itself(on="fail")
 
     def __init__(self) -> None:
         self.counted = 0
@@ -36,6 +45,10 @@ class Blinker(StateMachine):
     def count(self) -> None:
         """Count a transition."""
         self.counted += 1
+
+    def fail(self) -> None:
+        """Fail."""
+        raise ValueError
 
 
 class Lamps(Orchestrator):
@@ -150,9 +163,75 @@ def is_moved_at(
 def test_an_event_is_taken_whenever_its_machine_is_put_in_or_taken_out(
     engine: Engine, other: ThreadPoolExecutor, *, begins_in: bool
 ) -> None:
-    """At whatever line a call is, another thread may attach its machine, or is told it is busy."""
+    """At whatever line a call is, another thread may attach its machine, or is told it is busy.
+
+    Every third line has to do.
+    """
     machine, line = engine.machine(Blinker)(), 0
     while is_moved_at(line, engine, other, machine=machine, begins_in=begins_in):
-        line += 1
-        assert machine.counted == line
+        line += 3
+        assert machine.counted == line // 3
+    assert line > 100
+
+
+class House(Orchestrator):
+    """A machine, and what was announced of it."""
+
+    lamp: Blinker
+    heard: list[str] = attrs.field(factory=list)
+
+    @on("lamp.*")
+    def hear(self, event: str) -> None:
+        """Note what has happened."""
+        self.heard.append(event)
+
+
+def outcome_of(call: Callable[[], Any]) -> str:
+    """Return whose event a call has raised for: its "own", "another's", or nobody's."""
+    try:
+        call()
+    except ReactionErrors:
+        return "another's"
+    except ValueError:
+        return "own"
+    return "nobody's"
+
+
+@pytest.mark.parametrize(
+    ("own", "others"), [("blink", "blink"), ("blink", "blow"), ("blow", "blink"), ("blow", "blow")]
+)
+def test_an_event_comes_to_one_end_whenever_another_thread_sends_another(
+    engine: Engine, other: ThreadPoolExecutor, own: str, others: str
+) -> None:
+    """At whatever line a call is, the other event is taken too, and each failure is told once."""
+    house = House(engine.machine(Blinker)())
+    machine, failed = house.lamp, list[Failed]()
+    house.bus.signal("failed:*").connect(
+        lambda _sender, record, **_named: failed.append(record), weak=False
+    )
+    blinks, blows = (own, others).count("blink"), (own, others).count("blow")
+    told = functools.partial(outcome_of, lambda: engine.run(lambda: machine.send(others)))
+    line, step = 0, 30 if engine.is_async else 3  # there the other one waits until this one ends
+    while True:
+        lines, theirs = itertools.count(), Future[Any]()
+
+        def stop(line: int = line, lines: Iterator[int] = lines) -> None:
+            nonlocal theirs
+            if next(lines) == line:
+                theirs = other.submit(told)
+                wait([theirs], PATIENCE / 10)
+
+        machine.counted = 0
+        house.heard.clear()
+        failed.clear()
+        with at_every_line(("statemachine", "statemachines_orchestrator"), stop):
+            outcome = outcome_of(lambda: engine.run(lambda: machine.send(own)))
+        if next(lines) <= line:
+            break
+        outcomes = [outcome, theirs.result(60)]
+        assert machine.counted == len(house.heard) == blinks
+        assert outcomes.count("own") + len(failed) == blows
+        assert ("another's" in outcomes) == bool(failed and "own" not in outcomes)
+        assert waiting(machine) == 0
+        line += step
     assert line > 100
