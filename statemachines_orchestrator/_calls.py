@@ -58,7 +58,7 @@ new_cascade = Cascade
 # Sync -----------------------------------------------------------------------------------------
 
 
-def run(seam: Seam) -> Any:
+def run(seam: Seam, *_args: Any) -> Any:
     """Run the loop of a sync machine: an outermost call, or one nested in a cascade."""
     frame: Any = here.get()
     cascade = None if frame is None else joined(frame)

@@ -20,6 +20,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from operator import attrgetter
 from threading import RLock, current_thread, get_ident
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
@@ -96,8 +97,8 @@ _OF_HOST = (INITIAL, "done.state.", "done.invoke.")
 class Runner(Protocol):
     """Runs one call of a machine's loop to rest, with the cascade that follows from it."""
 
-    def run(self, seam: Seam) -> Any:
-        """Run a sync machine's loop."""
+    def run(self, seam: Seam, *args: Any) -> Any:
+        """Take the place of a sync engine's `processing_loop`; it has no use for a future."""
 
     def run_async(
         self, seam: Seam, args: tuple[Any, ...], payload: Payload | None, mine: Any
@@ -208,7 +209,8 @@ class Seam:
             self._install_2(machine._callbacks, engine, ignores=ignores)
         # Last, and in this order: another thread may send to the machine at any moment, and what
         # goes through `put` needs all that stands above.
-        self._replace(engine, "processing_loop", self.loop_async if self.is_async else self.loop)
+        loop = self.loop_async if self.is_async else MethodType(self.runner.run, self)
+        self._replace(engine, "processing_loop", loop)
         self._replace(engine, "put", self.put)
 
     def _install_2(self, registry: Any, engine: Any, *, ignores: bool) -> None:
@@ -350,7 +352,7 @@ class Seam:
                 self.inbox.hand_back()
         if payload.origin is None:
             self.mine[get_ident()] = payload
-        if HOST_IS_3 and cascade is None and self._is_of_host(trigger.event):
+        if HOST_IS_3 and cascade is None and self.invoker._active and self._is_of_host(trigger):
             self._begin().of_host = True
         for kinds in self.kinds:
             if "sent" in kinds:
@@ -378,10 +380,9 @@ class Seam:
         finally:
             here.set(frame)
 
-    def _is_of_host(self, event: str) -> bool:
+    def _is_of_host(self, trigger: Any) -> bool:
         """Whether the host itself sends this event from outside: an invocation that ended."""
-        if not self.invoker._active:  # the way of most events
-            return False
+        event = trigger.event
         if not event.startswith("done.invoke.") and event != "error.execution":
             return False
         thread, task = current_thread(), current_task()
@@ -481,10 +482,6 @@ class Seam:
 
     # At rest ------------------------------------------------------------------------------
 
-    def loop(self, *_args: Any) -> Any:
-        """Take the place of a sync engine's `processing_loop`; it has no use for a future."""
-        return self.runner.run(self)
-
     def loop_async(self, *args: Any) -> Any:
         """Take the place of an async engine's `processing_loop`."""
         if here.get() is not None:
@@ -577,7 +574,8 @@ class Seam:
         holder = payload.holder if type(payload) is Payload else None
         if holder is None:
             return  # another thread attached the machine in mid-step, or detached it just now
-        here.set(payload)
+        if here.get() is not payload:  # to set it costs ten times as much
+            here.set(payload)
         cascade = holder.cascade
         if not cascade.open:  # the call was nested in a cascade that has closed: it opens its own
             cascade = joined(payload) or cascade

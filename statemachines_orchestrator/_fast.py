@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from heapq import heappop
 from importlib import import_module
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from statemachine.callbacks import CallbacksRegistry
 from statemachine.exceptions import InvalidDefinition, TransitionNotAllowed
 
 from statemachines_orchestrator._engine import seam_of
-from statemachines_orchestrator._frames import Payload
+from statemachines_orchestrator._frames import Payload, here
 from statemachines_orchestrator._host import HOST
 from statemachines_orchestrator._microstep import Microstep
 from statemachines_orchestrator._ways import table_of
@@ -60,6 +61,7 @@ class FastLane:
         "field",
         "inbox",
         "invoker",
+        "is_plain",
         "machine",
         "model",
         "prepare",
@@ -80,6 +82,8 @@ class FastLane:
         self.config: Any = machine._config
         self.model: Any = self.config._model
         self.field: str = self.config._state_field
+        self.is_plain = _is_plain(self.model, self.field)
+        """Whether the model just keeps what is written, and tells nobody."""
         self.states: Any = self.config._instance_states
         self.call: Any = machine._callbacks.call
         self.registered: Any = machine._callbacks._registry
@@ -171,12 +175,14 @@ class FastLane:
 
     def _run(self, trigger: Any, ways: tuple[Way, ...]) -> Any:
         """Run one event: find the first way that is enabled, and take it."""
-        if ways:
-            trigger.kwargs.begin()
         for way in ways:
             step = token = None
             known = self.silent.get(way)
-            if known != len(self.registered) and (known == _LOUD or self._is_loud(way)):
+            is_loud = known != len(self.registered) and (known == _LOUD or self._is_loud(way))
+            if not is_loud and self.is_plain and not way.is_final:
+                return self._slip(trigger, way)
+            trigger.kwargs.begin()
+            if is_loud:
                 token = _running.set(self.engine)  # callbacks may raise events for the step
                 step = Microstep(self, trigger, way)
             try:
@@ -192,6 +198,16 @@ class FastLane:
         if not machine.allow_event_without_transition:
             raise TransitionNotAllowed(trigger.event, machine.configuration)
         return _NOTHING
+
+    def _slip(self, trigger: Any, way: Way) -> None:
+        """Take a way on which nothing is called, and nobody can tell how the state is written."""
+        trigger.kwargs.root = here.get().root
+        self.write(way.after_value)
+        try:
+            self.seam.committed((way.transition,), trigger)
+        except Exception:
+            self.engine.clear()
+            raise
 
     def _is_loud(self, way: Way) -> bool:
         """Whether a callback is registered that may be called on a way."""
@@ -297,6 +313,13 @@ class FastLane:
         """Let the model keep the value of a state, or `None` for none."""
         self.config._invalidate()
         setattr(self.model, self.field, value)
+
+
+def _is_plain(model: Any, field: str) -> bool:
+    """Whether a model keeps its state in an attribute like any other."""
+    cls: Any = model.__class__
+    is_written = cls.__setattr__ is not object.__setattr__
+    return not is_written and not hasattr(getattr_static(cls, field, None), "__set__")
 
 
 # Which machines take it -----------------------------------------------------------------------

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOST_IS_3 = hasattr(statemachine, "StateChart")
 
 needs_3 = pytest.mark.skipif(not HOST_IS_3, reason="python-statemachine 2.x has no statecharts")
+needs_2 = pytest.mark.skipif(HOST_IS_3, reason="python-statemachine 3.x keeps its own queue")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

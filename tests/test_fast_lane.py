@@ -34,6 +34,7 @@ from statemachines_orchestrator import (
 )
 from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._host import HOST
+from statemachines_orchestrator._publisher import Publisher
 
 if HOST not in _fast.CHECKED:
     pytest.skip(
@@ -768,6 +769,74 @@ def test_a_model_that_refuses_a_state_is_told_as_by_the_engine(kind_of: Any) -> 
         both(keeping(base, Strict), lambda machine: machine.send(next(iter(machine.events))))
 
 
+class Guarded:
+    """A model that notes what is written, by a property, and refuses one state."""
+
+    kept: Any = None
+
+    def __init__(self) -> None:
+        self.written: list[Any] = []
+
+    @property
+    def state(self) -> Any:
+        """What it keeps."""
+        return self.kept
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self.written.append(value)
+        if len(self.written) > 4 and value == "second":
+            raise ValueError(value)
+        self.kept = value
+
+
+class Audited:
+    """A model that notes whatever is set."""
+
+    state: Any = None
+
+    def __init__(self) -> None:
+        self.__dict__["written"] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.written.append((name, value))
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("kind_of", [StateMachine, StateChart])
+@pytest.mark.parametrize("model", [Guarded, Audited])
+def test_a_model_that_looks_on_is_written_to_as_by_the_engine(kind_of: Any, model: type) -> None:
+    """Also where nothing else would tell the one way of writing from the other."""
+
+    def script(machine: Any) -> Any:
+        for _ in range(6):
+            try:
+                machine.go()
+            except ValueError as refused:
+                machine.log.append(str(refused))
+        return machine.model.written
+
+    log = both(keeping(build(kind_of), model), script)
+    assert len(log[-2]) > 6
+
+
+def test_a_machine_that_has_ended_without_a_callback_takes_no_more() -> None:
+    """What waits for it is dropped, as by the engine."""
+
+    class Ending(StateMachine):
+        near = State(initial=True)
+        far = State()
+        over = State(final=True)
+        go = near.to(far)
+        end = far.to(over)
+
+        def on_go(self) -> None:
+            self.end()
+            self.end()
+
+    assert both(Ending, lambda machine: machine.go()) == [None, ("over", True)]
+
+
 def test_a_model_whose_state_cannot_be_read_is_told_as_by_the_engine() -> None:
     """The lane looks at it first, and lets the engine look again."""
 
@@ -1062,6 +1131,36 @@ def test_a_machine_is_in_mid_step_between_the_lane_and_the_engine() -> None:
     assert heard == ["go", "finish"]
     assert "a" not in depot.machines_of
     assert seam_of(machine) is None
+
+
+def test_what_raises_while_it_is_announced_takes_along_what_its_event_has_queued(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A user's clock may raise there: what then waits of the same event is dropped."""
+
+    class Stepper(StateMachine):
+        log: list[Any]
+        near = State(initial=True)
+        far = State()
+        go = near.to(far)
+        back = far.to(near)
+
+        def on_go(self) -> None:
+            if not self.log:
+                self.log.append("go")
+                self.back()
+                self.go()
+
+    announce = Publisher.transitioned
+
+    def transitioned(publisher: Any, trigger: Any, *facts: Any) -> None:
+        announce(publisher, trigger, *facts)
+        if trigger.event == "back":
+            raise ValueError(trigger.event)
+
+    monkeypatch.setattr(Publisher, "transitioned", transitioned)
+    log = both(Stepper, lambda machine: machine.go())
+    assert log == ["go", (ValueError, "back"), ("near", False)]
 
 
 # With reactions -------------------------------------------------------------------------------

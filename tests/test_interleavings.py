@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from conftest import needs_2
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
@@ -21,6 +23,7 @@ from statemachines_orchestrator import (
     ReactionErrors,
     on,
 )
+from statemachines_orchestrator._inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -172,6 +175,41 @@ def test_an_event_is_taken_whenever_its_machine_is_put_in_or_taken_out(
         line += 3
         assert machine.counted == line // 3
     assert line > 100
+
+
+class Late(deque[Any]):
+    """A queue of 2.x in which a thread pauses before it puts its event there."""
+
+    pauses: list[Callable[[], None]]
+
+    def append(self, event: Any) -> None:
+        """Pause, and put an event at the end."""
+        while self.pauses:
+            self.pauses.pop()()
+        deque.append(self, event)
+
+
+@needs_2
+@pytest.mark.parametrize("begins_in", [False, True], ids=["put in", "taken out"])
+def test_an_event_that_comes_too_late_for_one_queue_is_taken_from_the_other(
+    engine: Engine,
+    other: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    begins_in: bool,
+) -> None:
+    """Between two instructions of 2.x, too, another thread may attach a machine or detach it."""
+    shelf, machine = Lamps(), engine.machine(Blinker)()
+    queue = machine._engine._external_queue = Late(machine._engine._external_queue)
+    queue.pauses = [lambda: other.submit(shelf.items.__setitem__, "k", machine).result(60)]
+    if begins_in:
+        queue.pauses = []
+        shelf.items["k"] = machine
+        pauses = [lambda: other.submit(shelf.items.__delitem__, "k").result(60)]
+        monkeypatch.setattr(Inbox, "append", Late.append, raising=False)
+        monkeypatch.setattr(Inbox, "pauses", pauses, raising=False)
+    engine.run(lambda: machine.blink())
+    assert (machine.counted, waiting(machine), "k" in shelf.items) == (1, 0, not begins_in)
 
 
 class House(Orchestrator):
