@@ -794,6 +794,7 @@ class Audited:
     """A model that notes whatever is set."""
 
     state: Any = None
+    written: list[Any]
 
     def __init__(self) -> None:
         self.__dict__["written"] = []
