@@ -7,6 +7,7 @@ A join has one bit, its value at the last point of rest, and fires when that tur
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from statemachines_orchestrator.records import Record
 
 __all__ = ["Join", "JoinPlan", "JoinSubscription", "Movement", "Term", "judge", "take_over"]
+
+_falling = Lock()
+"""Held while the bit of a join is cleared, if it is still the one that was seen."""
 
 
 @attrs.frozen
@@ -255,8 +259,10 @@ class Join:
                 self._look_at_member(field, key)
             if self._holds():
                 fired = self.risen.setdefault("true", stamp) is stamp or fired
-            elif self.risen.get("true") is before:  # else it fell and rose in another thread
-                self.risen.pop("true", None)
+            elif before is not None:
+                with _falling:
+                    if self.risen.get("true") is before:  # else it fell and rose in another thread
+                        self.risen.pop("true")
         return fired
 
     def _look_at(self, path: tuple[str, ...], *, again: bool = False) -> None:

@@ -21,7 +21,9 @@ from statemachines_orchestrator import (
     MachineIsBusyError,
     Orchestrator,
     ReactionErrors,
+    every,
     on,
+    when,
 )
 from statemachines_orchestrator._inbox import Inbox
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from conftest import Engine
 
-PATIENCE = 0.2
+PATIENCE = 0.05
 """How long, in seconds, one thread waits for the other, which may wait for a lock that it holds."""
 
 
@@ -67,8 +69,8 @@ class Lamps(Orchestrator):
 
 
 @contextmanager
-def at_every_line(packages: tuple[str, ...], stop: Callable[[], None]) -> Generator[None]:
-    """Call `stop` before every line that the code of some packages runs in this thread.
+def at_every_line(modules: str, stop: Callable[[], None]) -> Generator[None]:
+    """Call `stop` before every line that this thread runs of modules whose names begin so.
 
     In what puts an event into a queue, it is called before every instruction.
     """
@@ -81,7 +83,7 @@ def at_every_line(packages: tuple[str, ...], stop: Callable[[], None]) -> Genera
         return line
 
     def called(frame: Any, _event: str, _argument: Any) -> Any:
-        if frame.f_globals["__name__"].partition(".")[0] not in packages:
+        if not frame.f_globals["__name__"].startswith(modules):
             return None
         frame.f_trace_opcodes = frame.f_code.co_name == "put"
         return line
@@ -108,6 +110,31 @@ def waiting(machine: Any) -> int:
     return len(engine._external_queue) if queue is None else len(queue.queue.queue)
 
 
+def meet(
+    line: int,
+    other: ThreadPoolExecutor,
+    call: Callable[[], Any],
+    act: Callable[[], Any],
+    modules: str = "statemachine",
+) -> tuple[Any, Any] | None:
+    """Make a call, and let another thread act before this line of it; return what came of both.
+
+    The lines are those of the host and ours, or of some modules.
+    Returns `None` if the call has not so many lines. The other thread may have to wait for this
+    one, and then this one goes on.
+    """
+    lines, acted = itertools.count(), list[Future[Any]]()
+
+    def stop() -> None:
+        if next(lines) == line:
+            acted.append(other.submit(act))
+            wait(acted, PATIENCE)
+
+    with at_every_line(modules, stop):
+        result = call()
+    return (result, acted[0].result(60)) if acted else None
+
+
 def test_a_machine_that_is_put_in_or_taken_out_takes_every_event(
     engine: Engine, other: ThreadPoolExecutor
 ) -> None:
@@ -121,45 +148,12 @@ def test_a_machine_that_is_put_in_or_taken_out_takes_every_event(
         sent.append(other.submit(engine.run, lambda: machine.blink()))
         wait(sent[-1:], PATIENCE)
 
-    with at_every_line(("statemachines_orchestrator",), send):
+    with at_every_line("statemachines_orchestrator", send):
         shelf.items["k"] = machine
         del shelf.items["k"]
     assert [one.exception(60) for one in sent if one.exception(60)] == []
     assert machine.counted == len(sent) > 100
     assert waiting(machine) == 0
-
-
-def is_moved_at(
-    line: int, engine: Engine, other: ThreadPoolExecutor, *, machine: Any, begins_in: bool
-) -> bool:
-    """Send to a machine that another thread moves before this line; return whether there is one."""
-    shelf = Lamps()
-    if begins_in:
-        shelf.items["k"] = machine
-    lines, moved = itertools.count(), Future[Any]()
-
-    def move() -> None:
-        if begins_in:
-            del shelf.items["k"]
-        else:
-            with suppress(MachineIsBusyError):
-                shelf.items["k"] = machine
-
-    def stop() -> None:
-        nonlocal moved
-        if next(lines) == line:
-            moved = other.submit(move)
-            wait([moved], PATIENCE)
-
-    with at_every_line(("statemachine", "statemachines_orchestrator"), stop):
-        engine.run(lambda: machine.blink())
-    is_there = next(lines) > line
-    if is_there:
-        moved.result(60)
-    shelf.items.clear()
-    assert waiting(machine) == 0
-    assert len(shelf.heard) <= 1
-    return is_there
 
 
 @pytest.mark.parametrize("begins_in", [False, True], ids=["put in", "taken out"])
@@ -170,11 +164,26 @@ def test_an_event_is_taken_whenever_its_machine_is_put_in_or_taken_out(
 
     Every third line has to do.
     """
-    machine, line = engine.machine(Blinker)(), 0
-    while is_moved_at(line, engine, other, machine=machine, begins_in=begins_in):
-        line += 3
-        assert machine.counted == line // 3
-    assert line > 100
+    machine, shelf = engine.machine(Blinker)(), Lamps()
+
+    def move() -> None:
+        with suppress(MachineIsBusyError):
+            if begins_in:
+                del shelf.items["k"]
+            else:
+                shelf.items["k"] = machine
+
+    calls = 0
+    for calls in itertools.count():
+        if begins_in:
+            shelf.items["k"] = machine
+        met = meet(3 * calls, other, lambda: engine.run(lambda: machine.blink()), move)
+        shelf.items.pop("k", None)
+        assert (machine.counted, waiting(machine)) == (calls + 1, 0)
+        assert len(shelf.heard) <= calls + 1
+        if not met:
+            break
+    assert calls > 30
 
 
 class Late(deque[Any]):
@@ -210,6 +219,11 @@ def test_an_event_that_comes_too_late_for_one_queue_is_taken_from_the_other(
         monkeypatch.setattr(Inbox, "pauses", pauses, raising=False)
     engine.run(lambda: machine.blink())
     assert (machine.counted, waiting(machine), "k" in shelf.items) == (1, 0, not begins_in)
+
+
+def lines_of(engine: Engine) -> Iterator[int]:
+    """Yield lines, not all of them; few of an async machine, where one thread waits for another."""
+    return itertools.count(0, 50 if engine.is_async else 3)
 
 
 class House(Orchestrator):
@@ -248,28 +262,65 @@ def test_an_event_comes_to_one_end_whenever_another_thread_sends_another(
         lambda _sender, record, **_named: failed.append(record), weak=False
     )
     blinks, blows = (own, others).count("blink"), (own, others).count("blow")
-    told = functools.partial(outcome_of, lambda: engine.run(lambda: machine.send(others)))
-    line, step = 0, 30 if engine.is_async else 3  # there the other one waits until this one ends
-    while True:
-        lines, theirs = itertools.count(), Future[Any]()
 
-        def stop(line: int = line, lines: Iterator[int] = lines) -> None:
-            nonlocal theirs
-            if next(lines) == line:
-                theirs = other.submit(told)
-                wait([theirs], PATIENCE / 10)
+    def send(event: str) -> str:
+        return outcome_of(lambda: engine.run(lambda: machine.send(event)))
 
+    line = 0
+    for line in lines_of(engine):
         machine.counted = 0
         house.heard.clear()
         failed.clear()
-        with at_every_line(("statemachine", "statemachines_orchestrator"), stop):
-            outcome = outcome_of(lambda: engine.run(lambda: machine.send(own)))
-        if next(lines) <= line:
+        outcomes = meet(line, other, lambda: send(own), lambda: send(others))
+        if not outcomes:
             break
-        outcomes = [outcome, theirs.result(60)]
-        assert machine.counted == len(house.heard) == blinks
+        assert (machine.counted, len(house.heard), waiting(machine)) == (blinks, blinks, 0)
         assert outcomes.count("own") + len(failed) == blows
         assert ("another's" in outcomes) == bool(failed and "own" not in outcomes)
-        assert waiting(machine) == 0
-        line += step
     assert line > 100
+
+
+class Lamp(StateMachine):
+    """A machine that is switched on."""
+
+    off = State(initial=True)
+    lit = State(final=True)
+    switch = off.to(lit)
+
+
+class Room(Orchestrator):
+    """Joins of two machines, and of the members of a fleet."""
+
+    left: Lamp
+    right: Lamp
+    bulbs: Fleet[str, Lamp] = attrs.field(factory=Fleet[str, Lamp])
+    seen: list[str] = attrs.field(factory=list)
+
+    @when("left.lit", "right.lit")
+    def see(self) -> None:
+        """See both."""
+        self.seen.append("both")
+
+    @when(bulbs=every("lit"))
+    def see_all(self) -> None:
+        """See all."""
+        self.seen.append("all")
+
+
+@pytest.mark.parametrize("wanted", ["both", "all"])
+def test_a_join_comes_true_once_whenever_another_thread_moves_the_other_machine(
+    engine: Engine, other: ThreadPoolExecutor, wanted: str
+) -> None:
+    """At whatever line one call is that makes it true, with another one's help: it is told once."""
+    lamp = engine.machine(Lamp)
+    line = 0
+    for line in itertools.count():
+        room = Room(lamp(), lamp())
+        room.bulbs.update(one=lamp(), two=lamp())
+        pair = [room.left, room.right] if wanted == "both" else room.bulbs.values()
+        mine, his = (functools.partial(engine.run, one.switch) for one in pair)
+        met = meet(line, other, mine, his, modules="statemachines_orchestrator._joins")
+        if not met:
+            break
+        assert room.seen == [wanted]
+    assert line > 20
