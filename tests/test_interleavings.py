@@ -26,6 +26,7 @@ from statemachines_orchestrator import (
     when,
 )
 from statemachines_orchestrator._inbox import Inbox
+from statemachines_orchestrator._joins import Join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -284,8 +285,8 @@ class Lamp(StateMachine):
     """A machine that is switched on."""
 
     off = State(initial=True)
-    lit = State(final=True)
-    switch = off.to(lit)
+    lit = State()
+    switch = off.to(lit) | lit.to(off)
 
 
 class Room(Orchestrator):
@@ -324,3 +325,27 @@ def test_a_join_comes_true_once_whenever_another_thread_moves_the_other_machine(
             break
         assert room.seen == [wanted]
     assert line > 20
+
+
+def test_a_join_that_fell_and_rose_in_another_thread_stays_true(
+    engine: Engine, other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is overtaken by that has seen it false, and takes nothing back."""
+    lamp = engine.machine(Lamp)
+    room = Room(lamp(), lamp())
+    holds = Join._holds
+
+    def switch(*lamps: Any) -> None:
+        for one in lamps:
+            engine.run(one.switch)
+
+    def overtaken(join: Join) -> bool:
+        is_true = holds(join)
+        monkeypatch.setattr(Join, "_holds", holds)
+        other.submit(switch, room.right, room.left, room.right).result(60)
+        return is_true
+
+    switch(room.left, room.right)
+    monkeypatch.setattr(Join, "_holds", overtaken)
+    switch(room.left)
+    assert room.seen == ["both", "both"]
