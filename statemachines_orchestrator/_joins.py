@@ -7,7 +7,7 @@ A join has one bit, its value at the last point of rest, and fires when that tur
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Join", "JoinPlan", "JoinSubscription", "Movement", "Term", "judge", "take_over"]
 
-_falling = Lock()
-"""Held while the bit of a join is cleared, if it is still the one that was seen."""
+_standing = RLock()
+"""Held while what was seen for a join is taken for what stands. No machine is asked in it."""
 
 
 @attrs.frozen
@@ -112,6 +112,18 @@ class Movement:
         self.trail = trail
 
 
+class Sight:
+    """What a look at a join's machines has seen."""
+
+    __slots__ = ("machines", "members")
+
+    def __init__(self) -> None:
+        self.machines: dict[tuple[str, ...], frozenset[str]] = {}
+        """The active states of machines that stand in no fleet."""
+        self.members: dict[tuple[str, Hashable], dict[int, bool] | None] = {}
+        """Of members, for which terms they count; `None` of what is no member any more."""
+
+
 class JoinTurn(ReactionTurn):
     """The turn of a join's reaction. Its condition is asked at the edge, not when it comes."""
 
@@ -146,12 +158,12 @@ class Join:
         "in_cascade",
         "index",
         "inside",
+        "is_true",
         "known",
+        "looks",
         "members",
         "place",
         "plan",
-        "risen",
-        "stamp",
         "under_way",
         "wanted",
     )
@@ -174,40 +186,31 @@ class Join:
         """By fleet, the keys of its members, as of their last rest."""
         self.inside: dict[int, dict[Hashable, None]] = {}
         """By term, the keys of those members that are in one of its states."""
-        self.risen: dict[str, object] = {}
-        """Holds one entry while the join is true: to set and to clear it is one step each."""
-        self.stamp: object = None
-        """Who looked last."""
+        self.is_true = False
+        """Whether it was true when it was last at rest."""
+        self.looks = 0
+        """How often what was seen was taken for what stands."""
         self.under_way: dict[tuple[str, ...], dict[Movement, None]] = {}
         """What cascades have moved that are not at rest: these machines are not looked at."""
         self.look_anew()
 
     def look_anew(self) -> None:
         """Look at all machines; what is true now is no news."""
+        seen = Sight()
         for path in self.wanted.machines:
-            self._look_at(path)
+            self._look_at(seen, path)
         for field, terms in self.wanted.fleets.items():
             self.members[field] = {}
             self.inside.update((term, {}) for term in terms)
             for key, _member in members_in(getattr(self.place.owner, field)):
-                self._look_at_member(field, key)
-        self.stand(is_true=self._holds())
+                self._look_at_member(seen, field, key)
+        self._take(seen)
+        self.is_true = self._holds()
 
     @property
     def told(self) -> str:
         """The name of the reaction, with what the join asks for."""
         return f"{self.plan.name}, on {self.wanted.text}"
-
-    @property
-    def is_true(self) -> bool:
-        """Whether it was true when it was last at rest."""
-        return bool(self.risen)
-
-    def stand(self, *, is_true: bool) -> None:
-        """Take it for true, or for false, when it was last at rest."""
-        self.risen.clear()
-        if is_true:
-            self.risen["true"] = self
 
     # What moved ---------------------------------------------------------------------------
 
@@ -241,44 +244,50 @@ class Join:
     def judge(self, movement: Movement) -> bool:
         """Look at what moved, and return whether the join has become true by it.
 
-        Several threads may judge a join at once: one of them sets the bit, and who was overtaken
-        by another looks again, since what it saw may be older than what the other saw.
+        Several threads may judge a join at once. What one has seen is taken as a whole, and who
+        was overtaken by another looks again, since what it saw may be older.
         """
-        fired, stamp = False, None
-        while self.stamp is not stamp or stamp is None:
-            stamp = self.stamp = object()
-            before = self.risen.get("true")
-            for path in self.wanted.machines:
-                moved = path in movement.machines
-                others = self.under_way.get(path)
-                if others:
-                    others.pop(movement, None)
-                if moved or not others:
-                    self._look_at(path, again=moved)
-            for field, key in movement.members:
-                self._look_at_member(field, key)
-            if self._holds():
-                fired = self.risen.setdefault("true", stamp) is stamp or fired
-            elif before is not None:
-                with _falling:
-                    if self.risen.get("true") is before:  # else it fell and rose in another thread
-                        self.risen.pop("true")
-        return fired
+        while True:
+            looks = self.looks
+            seen = self._look(movement)
+            with _standing:
+                if self.looks == looks:
+                    self.looks += 1
+                    self._take(seen)
+                    was_true, self.is_true = self.is_true, self._holds()
+                    return self.is_true and not was_true
 
-    def _look_at(self, path: tuple[str, ...], *, again: bool = False) -> None:
+    def _look(self, movement: Movement) -> Sight:
+        """Look at what moved, and at all else that no other cascade is moving."""
+        seen = Sight()
+        for path in self.wanted.machines:
+            moved = path in movement.machines
+            others = self.under_way.get(path)
+            if others:
+                others.pop(movement, None)
+            if moved or not others:
+                self._look_at(seen, path, again=moved)
+        for field, key in movement.members:
+            self._look_at_member(seen, field, key)
+        return seen
+
+    def _look_at(self, seen: Sight, path: tuple[str, ...], *, again: bool = False) -> None:
         """Look at the states of a machine, or, if told to, again when it has come to rest."""
         machine = _machine_at(self.place.owner, path)
         if machine is None:
-            self.known[path] = _NOTHING
+            seen.machines[path] = _NOTHING
         elif not is_in_mid_step(machine):
-            self.known[path] = active_ids(machine)
+            seen.machines[path] = active_ids(machine)
         elif again:
             self._look_later(machine, path)
 
-    def _look_at_member(self, field: str, key: Hashable) -> None:
+    def _look_at_member(self, seen: Sight, field: str, key: Hashable) -> None:
         """Look at the states of the member of a fleet, or note that it is none any more."""
         fleet = getattr(self.place.owner, field)
         member = None if fleet is None else fleet.get(key)
+        if member is None:
+            seen.members[field, key] = None
+            return
         active: dict[tuple[str, ...], frozenset[str]] = {}
         for index in self.wanted.fleets[field]:
             for path in self.wanted.terms[index].states:
@@ -287,11 +296,19 @@ class Join:
                     self._look_later(machine, (field, key))
                     return
                 active[path] = _NOTHING if machine is None else active_ids(machine)
-        _keep(self.members[field], key, belongs=member is not None)
+        counts: dict[int, bool] = {}
         for index in self.wanted.fleets[field]:
             states = self.wanted.terms[index].states
-            is_inside = any(not active[path].isdisjoint(states[path]) for path in states)
-            _keep(self.inside[index], key, belongs=is_inside)
+            counts[index] = any(not active[path].isdisjoint(states[path]) for path in states)
+        seen.members[field, key] = counts
+
+    def _take(self, seen: Sight) -> None:
+        """Take what was seen for what stands."""
+        self.known.update(seen.machines)
+        for (field, key), counts in seen.members.items():
+            _keep(self.members[field], key, belongs=counts is not None)
+            for index in self.wanted.fleets[field]:
+                _keep(self.inside[index], key, belongs=bool(counts and counts[index]))
 
     def _look_later(self, machine: Any, path: tuple[Hashable, ...]) -> None:
         """Note that a machine has moved once more, as soon as it is at rest."""

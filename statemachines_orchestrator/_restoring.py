@@ -198,7 +198,7 @@ class Restoring:
         for path, owner in self.standing.orchestrators.items():
             for join in place_of(self.live[path]).joins:
                 join.look_anew()
-                join.stand(is_true=owner.joins.get(join.told, join.is_true))
+                join.is_true = owner.joins.get(join.told, join.is_true)
         for number, (path, value) in enumerate(self.standing.timers):
             timers = timers_of(place_of(self.live[path]))
             timers.resume(posts.get(number, value), self._due(value), delays.get(number))

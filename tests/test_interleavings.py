@@ -22,18 +22,20 @@ from statemachines_orchestrator import (
     Orchestrator,
     ReactionErrors,
     every,
+    none,
     on,
     when,
 )
 from statemachines_orchestrator._inbox import Inbox
 from statemachines_orchestrator._joins import Join
+from statemachines_orchestrator._places import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from conftest import Engine
 
-PATIENCE = 0.05
+PATIENCE = 0.02
 """How long, in seconds, one thread waits for the other, which may wait for a lock that it holds."""
 
 
@@ -327,25 +329,58 @@ def test_a_join_comes_true_once_whenever_another_thread_moves_the_other_machine(
     assert line > 20
 
 
+class Cellar(Orchestrator):
+    """A join of a machine and of what no member of a fleet may be."""
+
+    door: Lamp
+    bulbs: Fleet[str, Lamp] = attrs.field(factory=Fleet[str, Lamp])
+    seen: list[str] = attrs.field(factory=list)
+
+    @when(door="lit", bulbs=none("lit"))
+    def see(self) -> None:
+        """See a door in the dark."""
+        self.seen.append("door")
+
+
+def test_what_another_thread_moves_at_once_counts_at_once(
+    engine: Engine, other: ThreadPoolExecutor
+) -> None:
+    """While members go, one after the other, no join sees that some have gone."""
+    lamp = engine.machine(Lamp)
+    line = 0
+    for line in itertools.count():
+        cellar = Cellar(lamp())
+        cellar.bulbs.update(lit=lamp(), dark=lamp())
+        engine.run(cellar.bulbs["lit"].switch)
+        open_door = functools.partial(engine.run, cellar.door.switch)
+        if not meet(
+            line, other, cellar.bulbs.clear, open_door, "statemachines_orchestrator._joins"
+        ):
+            break
+        assert cellar.seen == []
+    assert line > 20
+
+
 def test_a_join_that_fell_and_rose_in_another_thread_stays_true(
     engine: Engine, other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is overtaken by that has seen it false, and takes nothing back."""
+    """Who is overtaken by that looks again: what it has seen is old."""
     lamp = engine.machine(Lamp)
     room = Room(lamp(), lamp())
-    holds = Join._holds
+    look = Join._look
 
     def switch(*lamps: Any) -> None:
         for one in lamps:
             engine.run(one.switch)
 
-    def overtaken(join: Join) -> bool:
-        is_true = holds(join)
-        monkeypatch.setattr(Join, "_holds", holds)
+    def overtaken(join: Join, movement: Any) -> Any:
+        seen = look(join, movement)
+        monkeypatch.setattr(Join, "_look", look)
         other.submit(switch, room.right, room.left, room.right).result(60)
-        return is_true
+        return seen
 
     switch(room.left, room.right)
-    monkeypatch.setattr(Join, "_holds", overtaken)
+    monkeypatch.setattr(Join, "_look", overtaken)
     switch(room.left)
     assert room.seen == ["both", "both"]
+    assert place_of(room).joins[0].is_true
