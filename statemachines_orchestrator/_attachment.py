@@ -180,9 +180,11 @@ def _join(place: Place, declaration: Any) -> None:
         Join(place, plan, index, _calls.in_cascade) for index, plan in enumerate(plans)
     )
     for join in place.joins:
+        join.look_anew()
         for name in join.wanted.names:
             receiver = JoinSubscription(join, tuple(name.split(".")))
             place.bus.signal(f"{name}.*").connect(receiver)
+        join.look_anew()  # what another thread has moved before it was heard
 
 
 def disassemble(orchestrator: Any) -> None:
@@ -205,6 +207,8 @@ def set_machine(
     Raises `MachineFieldIsSetError` where one is set already, and what speaks against this one.
     """
     place = place_of(orchestrator)
+    members: dict[Any, Any] = {}
+    wrong: list[Any] = []
     with attaching:
         attaches = _may_set(orchestrator, name, value)
         store(orchestrator, name, value)
@@ -214,8 +218,10 @@ def set_machine(
             except BaseException:
                 object.__setattr__(orchestrator, name, None)
                 raise
-    if attaches:
-        _came(place, name, dict(members_in(value)))
+            members = dict(members_in(value))
+            wrong = _begin_times(place, name, members)
+    if members:
+        _moved(place, name, list(members), wrong)
 
 
 def _may_set(orchestrator: Any, name: str, value: Any) -> bool:
@@ -249,30 +255,31 @@ class _Holding:
         """The orchestrator."""
         return self.place.owner
 
-    def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
-        """Attach members and put them in, as one move; all of them or none."""
-        with attaching:
-            check = Check(self.owner, self.owner.__declaration__)
-            for key, member in new.items():
-                old = members.get(key)
-                if isinstance(old, Machine) and not is_in_mid_step(old):
-                    check.freed.add(store_of(old))
-                check.member(self.name, f"{self.name}[{shown(key)}]", member)
-            _attach_all(self.place, self.name, new.items())
-            for key, member in new.items():
-                old = members.get(key)
-                members[key] = member
-                if old is not None:
-                    _detach(self.place, old)
-        _came(self.place, self.name, new)
+    def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> list[Any]:
+        """Attach members and put them in; all of them or none. Return what went wrong after it."""
+        check = Check(self.owner, self.owner.__declaration__)
+        for key, member in new.items():
+            old = members.get(key)
+            if isinstance(old, Machine) and not is_in_mid_step(old):
+                check.freed.add(store_of(old))
+            check.member(self.name, f"{self.name}[{shown(key)}]", member)
+        _attach_all(self.place, self.name, new.items())
+        for key, member in new.items():
+            old = members.get(key)
+            members[key] = member
+            if old is not None:
+                _detach(self.place, old)
+        return _begin_times(self.place, self.name, new)
 
     def took(self, members: Mapping[Any, Any]) -> None:
-        """Detach members that were taken out, as one move."""
-        with attaching:
-            for key, member in members.items():
-                self.place.forget(self.name, key)
-                _detach(self.place, member)
-        _moved(self.place, self.name, list(members))
+        """Detach members that were taken out."""
+        for key, member in members.items():
+            self.place.forget(self.name, key)
+            _detach(self.place, member)
+
+    def moved(self, members: Mapping[Any, Any], wrong: list[Any]) -> None:
+        """Tell of one move, and of what went wrong in it. No lock is in hand."""
+        _moved(self.place, self.name, list(members), wrong)
 
     def key_of(self, member: Any) -> Any:
         """Return the key of a member."""
@@ -336,15 +343,16 @@ def _detach(place: Place, member: Any) -> None:
 def _release(holder: Place, inner: Any) -> None:
     """Let an orchestrator stand alone again, as soon as all of its machines are at rest."""
     place = place_of(inner)
-    if place.holder is not holder:  # another thread has done it
-        return
-    for machine in all_of(inner):
-        if is_in_mid_step(machine):
-            seam = seam_of(machine)
-            seam.at_rest[place] = partial(_release, holder, inner)
-            seam.rest()
+    with attaching:
+        if place.holder is not holder:  # another thread has done it
             return
-    _stand(inner, None, "", NO_KEY)
+        running = next((machine for machine in all_of(inner) if is_in_mid_step(machine)), None)
+        if running is None:
+            _stand(inner, None, "", NO_KEY)
+            return
+    seam = seam_of(running)
+    seam.at_rest[place] = partial(_release, holder, inner)
+    seam.rest()
 
 
 def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
@@ -382,8 +390,8 @@ def _move(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
             seam_of(member).renew()
 
 
-def _came(place: Place, name: str, members: Mapping[Any, Any]) -> None:
-    """Begin the times of what was put in, and tell the joins."""
+def _begin_times(place: Place, name: str, members: Mapping[Any, Any]) -> list[Any]:
+    """Begin the times of what was put in; return those that could not begin."""
     wrong: list[Any] = []
     for key, member in members.items():
         place.forget(name, key)
@@ -391,10 +399,10 @@ def _came(place: Place, name: str, members: Mapping[Any, Any]) -> None:
             _begin_below(member, wrong)
         else:
             place.look_at(name, key, member, wrong)
-    _moved(place, name, list(members), wrong)
+    return wrong
 
 
-def _moved(place: Place, name: str, keys: list[Any], wrong: list[Any] | None = None) -> None:
+def _moved(place: Place, name: str, keys: list[Any], wrong: list[Any]) -> None:
     """Tell the joins, here and outward, that something was put in or taken out.
 
     A time that could not begin, in `wrong`, is a failure of what follows.
@@ -406,7 +414,7 @@ def _moved(place: Place, name: str, keys: list[Any], wrong: list[Any] | None = N
         if join.concerns(prefix + name)
     ]
     if concerned or wrong:
-        _calls.in_cascade(lambda: _touch(concerned, keys, wrong or []))
+        _calls.in_cascade(lambda: _touch(concerned, keys, wrong))
 
 
 def _touch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inspect import iscoroutinefunction
 from itertools import count
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blinker import ANY, NamedSignal, Namespace
@@ -71,15 +72,22 @@ class OrderedSignal(NamedSignal):
             )
         if must_be_awaited(receiver):
             raise AsyncObserverError(_name_of(receiver), self.name)
-        self._is_plain = self._is_plain and sender is ANY and not weak
-        super().connect(receiver, sender, weak)
-        self._bus.changed(self)
+        with self._bus.lock:
+            self._is_plain = self._is_plain and sender is ANY and not weak
+            super().connect(receiver, sender, weak)
+            self._bus.changed(self)
         return receiver
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = ANY) -> None:
         """Disconnect `receiver`, as blinker does."""
-        super().disconnect(receiver, sender)
-        self._bus.changed(self)
+        with self._bus.lock:
+            super().disconnect(receiver, sender)
+            self._bus.changed(self)
+
+    def _for(self, sender: Any) -> tuple[Any, ...]:
+        """Return the receivers for a sender; blinker may write down that there is none for it."""
+        with self._bus.lock:
+            return tuple(self.receivers_for(sender))
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Any, Any]]:
         """Call every receiver for `sender` in the order of connection, unless the signal is muted.
@@ -89,9 +97,7 @@ class OrderedSignal(NamedSignal):
         if self.is_muted:
             return []
         results: list[tuple[Any, Any]] = []
-        receivers: Any = (
-            tuple(self.receivers.values()) if self._is_plain else self.receivers_for(sender)
-        )
+        receivers: Any = tuple(self.receivers.values()) if self._is_plain else self._for(sender)
         for receiver in receivers:
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
@@ -111,6 +117,8 @@ class Bus(Namespace):
         super().__init__()
         self._resolve = resolve
         self._on_error = on_error
+        self.lock = RLock()
+        """Held while receivers are connected and disconnected."""
         self.kinds: set[str] = set()
         """The kinds of topics (`sent`, `failed`, …) that somebody listens for."""
         self.names: set[str] = set()
@@ -126,9 +134,8 @@ class Bus(Namespace):
         topic = name if is_added else self._resolve(name)
         try:
             return self[topic]  # type: ignore[return-value]
-        except KeyError:
-            signal = self[topic] = OrderedSignal(topic, self)
-            return signal
+        except KeyError:  # of two threads that come here one makes it
+            return self.setdefault(topic, OrderedSignal(topic, self))  # type: ignore[return-value]
 
     def heard(self, *topics: str) -> Iterator[NamedSignal]:
         """Yield the signals among `topics`, in that order, that have a receiver now."""
@@ -138,14 +145,12 @@ class Bus(Namespace):
                 yield signal
 
     def changed(self, signal: OrderedSignal) -> None:
-        """Learn for which kinds of topics somebody listens, whatever other threads do."""
+        """Learn for which kinds of topics somebody listens, the lock in hand."""
         kind, colon, _rest = signal.name.partition(":")
         if colon and signal.receivers:
             self.kinds.add(kind)
         elif colon and not self._is_heard(kind):
             self.kinds.discard(kind)
-            if self._is_heard(kind):  # another thread has just connected
-                self.kinds.add(kind)
 
     def _is_heard(self, kind: str) -> bool:
         return any(

@@ -135,6 +135,8 @@ class Check:
     def _machine(self, name: str, machine: Any) -> None:
         self._built(f"{self.where}.{name}", machine)
         seam = seam_of(machine)
+        if seam is not None and seam.at_rest:  # it was attached and detached while the host ran it
+            seam.rest()
         taken: dict[str, Any] = {} if seam is None else seam.injected
         for injected in self.names:
             holder = taken.get(injected)

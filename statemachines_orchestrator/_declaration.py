@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Declaration", "Options", "check_hook", "declare", "finish"]
 
 
+_finishing = RLock()
+"""Held while the definition of a class is ended."""
 _HOOKS = {"dump": "lambda name, model: ...", "load": "lambda name, data, model: ..."}
 
 
@@ -243,8 +246,9 @@ def finish(cls: type) -> None:
     """
     declaration = vars(cls).get("__declaration__")
     if declaration is not None and declaration.made:
-        restore(cls, declaration.made)
-        declaration.belong_to(cls)
+        with _finishing:  # two threads may build the first two instances
+            restore(cls, declaration.made)
+            declaration.belong_to(cls)
 
 
 def _check_names(where: str, cls: type) -> None:

@@ -335,8 +335,10 @@ class Seam:
 
     def put(self, trigger: Any, internal: bool = False, **delayed: bool) -> None:  # noqa: FBT001, FBT002 - the signature is the host's
         """Take the place of `engine.put`: every event goes through here."""
-        if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
-            self.host_put(trigger, internal, **delayed)
+        is_unusual = self.at_rest or type(trigger.kwargs) is Payload
+        put = self._put_past(trigger) if is_unusual else None
+        if put is not None:
+            put(trigger, *((internal,) if HOST_IS_3 else ()), **delayed)
             return
         frame: Any = here.get()
         cascade = None if frame is None else joined(frame)
@@ -358,6 +360,13 @@ class Seam:
             if "sent" in kinds:
                 self._announce_sent(trigger, payload, frame, cascade)
                 return
+
+    def _put_past(self, trigger: Any) -> Any:
+        """Return what puts an event that is none of ours, `None` if it is ours after all."""
+        if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
+            return self.host_put
+        self.rest()  # what has run the machine was not ours
+        return None if self.publishers else self.machine._engine.put
 
     def _begin(self) -> Any:
         """Make the cascade of the outermost call whose event was put; its loop will take it."""

@@ -182,9 +182,10 @@ class Join:
         self.in_cascade = in_cascade
         self.known: dict[tuple[str, ...], frozenset[str]] = {}
         """The active states of each machine that stands in no fleet, as of its last rest."""
-        self.members: dict[str, dict[Hashable, None]] = {}
+        self.members: dict[str, dict[Hashable, None]] = {field: {} for field in self.wanted.fleets}
         """By fleet, the keys of its members, as of their last rest."""
-        self.inside: dict[int, dict[Hashable, None]] = {}
+        terms = (term for terms in self.wanted.fleets.values() for term in terms)
+        self.inside: dict[int, dict[Hashable, None]] = {term: {} for term in terms}
         """By term, the keys of those members that are in one of its states."""
         self.is_true = False
         """Whether it was true when it was last at rest."""
@@ -192,20 +193,22 @@ class Join:
         """How often what was seen was taken for what stands."""
         self.under_way: dict[tuple[str, ...], dict[Movement, None]] = {}
         """What cascades have moved that are not at rest: these machines are not looked at."""
-        self.look_anew()
 
     def look_anew(self) -> None:
         """Look at all machines; what is true now is no news."""
-        seen = Sight()
-        for path in self.wanted.machines:
-            self._look_at(seen, path)
-        for field, terms in self.wanted.fleets.items():
-            self.members[field] = {}
-            self.inside.update((term, {}) for term in terms)
-            for key, _member in members_in(getattr(self.place.owner, field)):
-                self._look_at_member(seen, field, key)
-        self._take(seen)
-        self.is_true = self._holds()
+        while True:
+            looks, seen = self.looks, Sight()
+            for path in self.wanted.machines:
+                self._look_at(seen, path)
+            for field in self.wanted.fleets:
+                for key, _member in members_in(getattr(self.place.owner, field)):
+                    self._look_at_member(seen, field, key)
+            with _standing:
+                if self.looks == looks:
+                    for keys in (*self.members.values(), *self.inside.values()):
+                        keys.clear()
+                    self._take(seen)
+                    return
 
     @property
     def told(self) -> str:
@@ -248,13 +251,11 @@ class Join:
         was overtaken by another looks again, since what it saw may be older.
         """
         while True:
-            looks = self.looks
-            seen = self._look(movement)
+            looks, seen = self.looks, self._look(movement)
             with _standing:
                 if self.looks == looks:
-                    self.looks += 1
+                    was_true = self.is_true
                     self._take(seen)
-                    was_true, self.is_true = self.is_true, self._holds()
                     return self.is_true and not was_true
 
     def _look(self, movement: Movement) -> Sight:
@@ -309,6 +310,8 @@ class Join:
             _keep(self.members[field], key, belongs=counts is not None)
             for index in self.wanted.fleets[field]:
                 _keep(self.inside[index], key, belongs=bool(counts and counts[index]))
+        self.looks += 1
+        self.is_true = self._holds()
 
     def _look_later(self, machine: Any, path: tuple[Hashable, ...]) -> None:
         """Note that a machine has moved once more, as soon as it is at rest."""

@@ -16,6 +16,7 @@ from itertools import islice
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+from statemachines_orchestrator._engine import attaching
 from statemachines_orchestrator._host import Machine, configuration_of
 from statemachines_orchestrator._notes import shown
 from statemachines_orchestrator.exceptions import (
@@ -23,6 +24,8 @@ from statemachines_orchestrator.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
 __all__ = ["Fleet"]
@@ -44,11 +47,14 @@ class Holding(Protocol):
     def owner(self) -> Any:
         """The orchestrator."""
 
-    def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> None:
-        """Attach members and put them in, as one move; all of them or none."""
+    def put(self, members: dict[Any, Any], new: Mapping[Any, Any]) -> Any:
+        """Attach members and put them in; all of them or none. Return what went wrong after it."""
 
     def took(self, members: Mapping[Any, Any]) -> None:
-        """Detach members that were taken out, as one move."""
+        """Detach members that were taken out."""
+
+    def moved(self, members: Mapping[Any, Any], wrong: list[Any]) -> None:
+        """Tell of one move, and of what went wrong in it. No lock is in hand."""
 
     def key_of(self, member: Any) -> Any:
         """Return the key of a member."""
@@ -92,7 +98,7 @@ class Fleet(MutableMapping[Key, Member]):
         self._put({key: member})
 
     def __delitem__(self, key: Key) -> None:
-        self._took({key: self._members.pop(key)})
+        self._take(lambda members: {key: members.pop(key)})
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._members)
@@ -118,25 +124,18 @@ class Fleet(MutableMapping[Key, Member]):
     def pop(self, key: Key, default: Member | Default, /) -> Member | Default: ...
     def pop(self, key: Key, default: Any = _NONE, /) -> Any:
         """Take a member out and return it, or `default`, if that is given and there is none."""
-        member = self._members.pop(key, _NONE)
-        if member is not _NONE:
-            self._took({key: member})
-        elif default is _NONE:
+        taken = self._take(lambda members: {key: members.pop(key)} if key in members else {})
+        if not taken and default is _NONE:
             raise KeyError(key)
-        return default if member is _NONE else member
+        return taken[key] if taken else default
 
     def popitem(self) -> tuple[Key, Member]:
         """Take out the member that was put in last, as a dict does; `KeyError` if there is none."""
-        key, member = self._members.popitem()
-        self._took({key: member})
-        return key, member
+        return self._take(lambda members: dict([members.popitem()])).popitem()
 
     def clear(self) -> None:
         """Take all members out, as one move."""
-        members: dict[Key, Member] = {}
-        while self._members:
-            key, members[key] = self._members.popitem()
-        self._took(dict(reversed(members.items())))
+        self._take(_emptied)
 
     def keys(self) -> KeysView[Key]:
         """Return a view of the keys."""
@@ -151,18 +150,30 @@ class Fleet(MutableMapping[Key, Member]):
         return self._members.items()
 
     def _put(self, members: dict[Key, Member]) -> None:
-        known = self._members
-        new = {
-            key: one for key, one in members.items() if key not in known or known[key] is not one
-        }
-        if self._holding is None:
-            self._members.update(new)
-        elif new:
-            self._holding.put(self._members, new)
+        wrong: list[Any] = []
+        with attaching:  # whether somebody holds the fleet, too, is known in it
+            holding, known = self._holding, self._members
+            new = {
+                key: one
+                for key, one in members.items()
+                if key not in known or known[key] is not one
+            }
+            if holding is None:
+                known.update(new)
+            elif new:
+                wrong = holding.put(known, new)
+        if holding is not None and new:
+            holding.moved(new, wrong)
 
-    def _took(self, members: Mapping[Key, Member]) -> None:
-        if self._holding is not None and members:
-            self._holding.took(members)
+    def _take(self, choose: Callable[[dict[Key, Member]], dict[Key, Member]]) -> dict[Key, Member]:
+        """Take members out, as one move: those that `choose` removes and returns."""
+        with attaching:
+            holding, taken = self._holding, choose(self._members)
+            if holding is not None:
+                holding.took(taken)
+        if holding is not None and taken:
+            holding.moved(taken, [])
+        return taken
 
     def key_of(self, member: Member) -> Key:
         """Return the key under which a member stands, whatever the size of the fleet.
@@ -217,3 +228,10 @@ class Fleet(MutableMapping[Key, Member]):
     def __copy__(self) -> Self:
         """Return a fleet of the same members, which no orchestrator holds."""
         return type(self)(self._members)
+
+
+def _emptied(members: dict[Key, Member]) -> dict[Key, Member]:
+    """Empty a dictionary, and return what was in it."""
+    taken = members.copy()
+    members.clear()
+    return taken

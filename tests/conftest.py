@@ -8,6 +8,7 @@ import inspect
 import pickle
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -111,6 +112,13 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def other() -> Iterator[ThreadPoolExecutor]:
+    """Return another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
 
 
 def entered(engine: Engine, machine: Any) -> Any:

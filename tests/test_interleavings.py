@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 from conftest import needs_2
+from interleaving import PATIENCE, at_every_line, meet
 from statemachine import State, StateMachine
 
 from statemachines_orchestrator import (
@@ -31,12 +31,9 @@ from statemachines_orchestrator._joins import Join
 from statemachines_orchestrator._places import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from conftest import Engine
-
-PATIENCE = 0.02
-"""How long, in seconds, one thread waits for the other, which may wait for a lock that it holds."""
 
 
 class Blinker(StateMachine):
@@ -71,71 +68,11 @@ class Lamps(Orchestrator):
         self.heard.append(event)
 
 
-@contextmanager
-def at_every_line(modules: str, stop: Callable[[], None]) -> Generator[None]:
-    """Call `stop` before every line that this thread runs of modules whose names begin so.
-
-    In what puts an event into a queue, it is called before every instruction.
-    """
-
-    def line(frame: Any, event: str, _argument: Any) -> Any:
-        if event == ("opcode" if frame.f_trace_opcodes else "line"):
-            sys.settrace(None)
-            stop()
-            sys.settrace(called)
-        return line
-
-    def called(frame: Any, _event: str, _argument: Any) -> Any:
-        if not frame.f_globals["__name__"].startswith(modules):
-            return None
-        frame.f_trace_opcodes = frame.f_code.co_name == "put"
-        return line
-
-    before = sys.gettrace()
-    sys.settrace(called)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-@pytest.fixture
-def other() -> Iterator[ThreadPoolExecutor]:
-    """Return another thread."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
 def waiting(machine: Any) -> int:
     """Return how many events wait for a machine."""
     engine = machine._engine
     queue: Any = getattr(engine, "external_queue", None)
     return len(engine._external_queue) if queue is None else len(queue.queue.queue)
-
-
-def meet(
-    line: int,
-    other: ThreadPoolExecutor,
-    call: Callable[[], Any],
-    act: Callable[[], Any],
-    modules: str = "statemachine",
-) -> tuple[Any, Any] | None:
-    """Make a call, and let another thread act before this line of it; return what came of both.
-
-    The lines are those of the host and ours, or of some modules.
-    Returns `None` if the call has not so many lines. The other thread may have to wait for this
-    one, and then this one goes on.
-    """
-    lines, acted = itertools.count(), list[Future[Any]]()
-
-    def stop() -> None:
-        if next(lines) == line:
-            acted.append(other.submit(act))
-            wait(acted, PATIENCE)
-
-    with at_every_line(modules, stop):
-        result = call()
-    return (result, acted[0].result(60)) if acted else None
 
 
 def test_a_machine_that_is_put_in_or_taken_out_takes_every_event(
