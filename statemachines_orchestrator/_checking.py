@@ -136,7 +136,7 @@ class Check:
         self._built(f"{self.where}.{name}", machine)
         seam = seam_of(machine)
         if seam is not None and seam.at_rest:  # it was attached and detached while the host ran it
-            seam.rest()
+            seam.rest(only=seam.publishers)
         taken: dict[str, Any] = {} if seam is None else seam.injected
         for injected in self.names:
             holder = taken.get(injected)

@@ -207,8 +207,7 @@ class Seam:
             self._install_3(engine, facts, ignores=ignores)
         else:
             self._install_2(machine._callbacks, engine, ignores=ignores)
-        # Last, and in this order: another thread may send to the machine at any moment, and what
-        # goes through `put` needs all that stands above.
+        # Last: another thread may send at any moment, and `put` needs all that stands above.
         loop = self.loop_async if self.is_async else MethodType(self.runner.run, self)
         self._replace(engine, "processing_loop", loop)
         self._replace(engine, "put", self.put)
@@ -299,7 +298,7 @@ class Seam:
     def remove(self, publisher: Any) -> None:
         """Detach an orchestrator as soon as the machine is at rest."""
         self.at_rest[publisher] = partial(self._leave, publisher)
-        self.rest()
+        self.rest(only=(publisher,))
 
     def _leave(self, publisher: Any) -> None:
         with attaching:
@@ -309,11 +308,12 @@ class Seam:
                 self._uninstall()
             publisher.left()
 
-    def rest(self) -> None:
-        """Do what waits for the machine to be at rest, if it is."""
-        while self.at_rest and not self._is_needed():
-            first = next(iter(tuple(self.at_rest)), None)
-            self.at_rest.pop(first, _do_nothing)()  # if it is gone, another thread does it
+    def rest(self, only: tuple[Any, ...] | None = None) -> None:
+        """Do what waits for the machine to be at rest, if it is: all, or `only` who leaves."""
+        while waiting := [one for one in tuple(self.at_rest) if only is None or one in only]:
+            if self._is_needed():
+                return
+            self.at_rest.pop(waiting[0], _do_nothing)()  # if it is gone, another thread does it
 
     def _is_needed(self) -> bool:
         """Whether the machine is in mid-step, or a call will run it whose event was just put."""
@@ -365,7 +365,7 @@ class Seam:
         """Return what puts an event that is none of ours, `None` if it is ours after all."""
         if type(trigger.kwargs) is Payload:  # a delayed event that the host puts back
             return self.host_put
-        self.rest()  # what has run the machine was not ours
+        self.rest(only=self.publishers)  # what has run the machine was not ours
         return None if self.publishers else self.machine._engine.put
 
     def _begin(self) -> Any:
