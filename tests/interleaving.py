@@ -18,7 +18,7 @@ PATIENCE = 0.02
 
 
 @contextmanager
-def at_every_line(modules: str, stop: Callable[[], None]) -> Generator[None]:
+def at_every_line(modules: str | tuple[str, ...], stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` before every line that this thread runs of modules whose names begin so.
 
     In what puts an event into a queue, it is called before every instruction.
@@ -32,7 +32,7 @@ def at_every_line(modules: str, stop: Callable[[], None]) -> Generator[None]:
         return line
 
     def called(frame: Any, _event: str, _argument: Any) -> Any:
-        if not frame.f_globals["__name__"].startswith(modules):
+        if not str(frame.f_globals.get("__name__")).startswith(modules):
             return None
         frame.f_trace_opcodes = frame.f_code.co_name == "put"
         return line
@@ -50,7 +50,7 @@ def meet(
     other: ThreadPoolExecutor,
     call: Callable[[], Any],
     act: Callable[[], Any],
-    modules: str = "statemachine",
+    modules: str | tuple[str, ...] = "statemachine",
 ) -> tuple[Any, Any] | None:
     """Make a call, and let another thread act before this line of it; return what came of both.
 

@@ -23,6 +23,7 @@ from statemachines_orchestrator import (
     when,
 )
 from statemachines_orchestrator._engine import seam_of
+from statemachines_orchestrator._joins import Join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -212,6 +213,24 @@ def test_a_join_misses_no_move_while_its_orchestrator_is_built(other: ThreadPool
     assert line > 10
 
 
+def test_a_join_that_is_judged_while_it_looks_for_the_first_time_looks_again(
+    other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has seen before is old."""
+    lamps = Fleet({"one": Lamp(), "two": Lamp()})
+    look, calls = Join._look_at_member, itertools.count()
+
+    def overtaken(join: Join, *facts: Any) -> None:
+        look(join, *facts)
+        if next(calls) == len(lamps):  # when it is heard, it looks again at the first one
+            other.submit(lamps["one"].switch).result(60)
+
+    monkeypatch.setattr(Join, "_look_at_member", overtaken)
+    hall = Hall(lamps)
+    lamps["two"].switch()
+    assert hall.seen == ["all"]
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_fleet_is_changed_while_an_orchestrator_takes_it(
     other: ThreadPoolExecutor, change: str
@@ -320,7 +339,7 @@ def test_an_observer_connects_while_another_one_goes(
         signal.connect(one)
         go = functools.partial(signal.disconnect, one)
         come = functools.partial(signal.connect, two, **senders)
-        if not meet(line, other, go, come, ""):
+        if not meet(line, other, go, come, (f"{OURS}._bus", "blinker")):
             break
         shop.front.blink()
         assert heard == ["two"]
