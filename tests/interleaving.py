@@ -23,8 +23,11 @@ def at_every_line(modules: str | tuple[str, ...], stop: Callable[[], None]) -> G
 
     In what puts an event into a queue, it is called before every instruction.
     """
+    is_on = True
 
     def line(frame: Any, event: str, _argument: Any) -> Any:
+        if not is_on:  # a generator goes on that was stopped at before
+            return None
         if event == ("opcode" if frame.f_trace_opcodes else "line"):
             sys.settrace(None)
             stop()
@@ -42,6 +45,7 @@ def at_every_line(modules: str | tuple[str, ...], stop: Callable[[], None]) -> G
     try:
         yield
     finally:
+        is_on = False
         sys.settrace(before)
 
 

@@ -163,7 +163,7 @@ def test_an_orchestrator_is_put_in_while_another_thread_changes_it(
 ) -> None:
     """What it holds then is heard by both."""
     line = 0
-    for line in itertools.count():
+    for line in itertools.count(1, 3):
         company, shop = Company(), Shop()
         shop.lamps["one"] = Lamp()
         shop.lamps["two"] = Lamp()
