@@ -350,9 +350,9 @@ def _release(holder: Place, inner: Any) -> None:
         if running is None:
             _stand(inner, None, "", NO_KEY)
             return
-    seam = seam_of(running)
-    seam.at_rest[place] = partial(_release, holder, inner)
-    seam.rest()
+        seam = seam_of(running)
+        seam.at_rest[place] = partial(_release, holder, inner)
+    seam.rest(only=(place,))
 
 
 def _stand(inner: Any, holder: Place | None, name: str, key: Hashable) -> None:
