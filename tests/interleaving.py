@@ -29,9 +29,7 @@ def at_every_line(modules: str | tuple[str, ...], stop: Callable[[], None]) -> G
         if not is_on:  # a generator goes on that was stopped at before
             return None
         if event == ("opcode" if frame.f_trace_opcodes else "line"):
-            sys.settrace(None)
-            stop()
-            sys.settrace(called)
+            stop()  # nothing is traced in it
         return line
 
     def called(frame: Any, _event: str, _argument: Any) -> Any:
