@@ -319,11 +319,12 @@ def test_two_threads_ask_for_a_signal_for_the_first_time(other: ThreadPoolExecut
     assert line > 1
 
 
+@pytest.mark.parametrize("topic", ["sent:*", "sent:front.blink"])
 @pytest.mark.parametrize("only", [False, True], ids=["every sender", "one sender"])
 def test_an_observer_connects_while_another_one_goes(
-    other: ThreadPoolExecutor, *, only: bool
+    other: ThreadPoolExecutor, topic: str, *, only: bool
 ) -> None:
-    """Whoever has connected hears, and whoever has gone does not."""
+    """Who has connected, to that or another signal of the kind, hears; who has gone does not."""
     line = 0
     for line in itertools.count():
         shop, heard = Shop(), list[str]()
@@ -338,7 +339,7 @@ def test_an_observer_connects_while_another_one_goes(
 
         signal.connect(one)
         go = functools.partial(signal.disconnect, one)
-        come = functools.partial(signal.connect, two, **senders)
+        come = functools.partial(shop.bus.signal(topic).connect, two, **senders)
         if not meet(line, other, go, come, (f"{OURS}._bus", "blinker")):
             break
         shop.front.blink()
