@@ -92,6 +92,11 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         """What waits: a heap on 3.x, and not always the same list."""
         return cast("Any", self.queue.queue if HOST_IS_3 else self)
 
+    def is_idle(self) -> bool:
+        """Whether nothing waits; before 3.2.2 a loop that fails leaves what its steps raised."""
+        raised = self.seam.raised
+        return not (len(self) or (raised is not None and raised.queue.queue))
+
     def is_run(self) -> bool:
         """Whether a thread runs a sync machine: one loop of the host, or one after the other."""
         return self.thread is not None
@@ -305,8 +310,11 @@ class Raised(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedB
         self.seam.runner.abandoned(self.seam, self.take_all())
 
     def pop(self) -> Any:
-        """Take the next event."""
-        trigger = self.seam.inbox.last = _HostQueue.pop(self)
+        """Take the next event; a loop may begin with it, where one that failed has left it."""
+        inbox = self.seam.inbox
+        trigger = inbox.last = _HostQueue.pop(self)
+        if inbox.begun is None and type(trigger.kwargs) is Payload:
+            inbox.begun = trigger
         return trigger
 
     def take_all(self) -> list[Any]:

@@ -33,7 +33,8 @@ def run_events(seam: Any, holder: Any) -> Any:
     try:
         begun, result, error = _loop(seam, mine, thread)
         is_mine = begun is None or mine is None or begun.kwargs is mine
-        if is_mine and error is None and not (inbox.queue.queue if HOST_IS_3 else len(inbox)):
+        more = inbox.queue.queue or seam.raised.queue.queue if HOST_IS_3 else len(inbox)
+        if is_mine and error is None and not more:
             return result  # the way of most events
         run = _Run(seam, mine, holder)
         run.note(begun, result, error)
@@ -121,7 +122,7 @@ class _Run:
 
     def goes_on(self, begun: Any) -> bool:
         """Whether something waits that nobody else takes."""
-        return self.seam.is_free() and begun is not None and len(self.seam.inbox) > 0
+        return self.seam.is_free() and begun is not None and not self.seam.inbox.is_idle()
 
     def outcome(self) -> Any:
         """Return the result of the caller's event, or raise its exception."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import pytest
 import statemachine.engines.base
-from conftest import HOST_IS_3, needs_3
+from conftest import HOST_IS_3, Engine, needs_3
 from statemachine import State, StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
-from statemachines_orchestrator import Failed, Orchestrator, ReactionErrors, Sent, Transitioned, on
+from statemachines_orchestrator import Abandoned, Failed, Orchestrator, ReactionErrors, Sent, Transitioned, on
 from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._telling import named
 from statemachines_orchestrator.traces import tracing
@@ -62,13 +63,15 @@ class Office(Orchestrator):
         self.heard.append(number)
 
 
-def held_by_a_thread(office: Any, **facts: Any) -> tuple[threading.Thread, dict[str, Any]]:
+def held_by_a_thread(
+    office: Any, *args: Any, event: str = "do", **facts: Any
+) -> tuple[threading.Thread, dict[str, Any]]:
     """Let another thread hold the machine in mid-step; return what comes of its call."""
     came: dict[str, Any] = {}
 
     def call() -> None:
         try:
-            came["result"] = office.work.do(0, held=True, **facts)
+            came["result"] = getattr(office.work, event)(*args, held=True, **facts)
         except Exception as error:  # noqa: BLE001 - looked at by the test
             came["error"] = error
 
@@ -88,7 +91,7 @@ def released(office: Any, thread: threading.Thread) -> None:
 def test_an_exception_drops_nobody_elses_events() -> None:
     """The caller gets his exception; what other threads sent runs before he does."""
     office = Office(Work())
-    thread, came = held_by_a_thread(office, fails=True, more=(10, 11))
+    thread, came = held_by_a_thread(office, 0, fails=True, more=(10, 11))
     assert [office.work.do(number) for number in (1, 2, 3)] == [None] * 3
     released(office, thread)
     assert repr(came["error"]) == "ValueError(0)"
@@ -100,7 +103,7 @@ def test_another_callers_failure_is_announced_and_told_after_the_call() -> None:
     """It takes the place neither of the result nor of the other events."""
     office = Office(Work())
     with tracing(office) as trace:
-        thread, came = held_by_a_thread(office)
+        thread, came = held_by_a_thread(office, 0)
         office.work.do(1)
         office.work.do(2, fails=True, more=(20,))
         office.work.do(3)
@@ -122,7 +125,7 @@ def test_another_callers_failure_is_announced_and_told_after_the_call() -> None:
 def test_another_callers_refused_event_is_his_own() -> None:
     """A refused event stops nobody, and the exception of the running call stays its own."""
     office = Office(Work())
-    thread, came = held_by_a_thread(office, fails=True)
+    thread, came = held_by_a_thread(office, 0, fails=True)
     office.work.never()
     office.work.do(1)
     office.work.never()
@@ -403,3 +406,85 @@ def test_what_the_own_step_has_queued_fails_the_call_that_waits() -> None:
     with pytest.raises(ValueError, match="20"):
         asyncio.run(office.work.do(1, more=(bad,)))
     assert office.work.log == [1]
+
+
+def raising() -> Any:
+    """Return a machine of 3.x: `start` raises `inner` for its macrostep, then sends `refused`."""
+
+    class Raising(StateMachine):
+        idle = State(initial=True)
+        start = idle.to.itself()
+        inner = idle.to.itself()
+        refused = idle.to.itself(validators="refuse")
+        more = idle.to.itself()
+
+        def __init__(self) -> None:
+            self.log: list[str] = []
+            self.inside = threading.Event()
+            self.leave = threading.Event()
+            super().__init__()
+
+        def refuse(self) -> None:
+            raise ValueError("refused")
+
+        def before_start(self, *, fails: bool = False) -> Any:
+            machine: Any = self
+            return machine.raise_("inner", fails=fails)
+
+        def on_start(self, *, held: bool = False) -> Any:
+            refused = self.refused()
+            if held:
+                self.inside.set()
+                assert self.leave.wait(60)
+            return refused
+
+        def on_inner(self, *, fails: bool = False) -> None:
+            if fails:
+                raise LookupError("inner")
+
+        def after_transition(self, event: str) -> None:
+            self.log.append(str(event))
+
+    return Raising
+
+
+class Raisers(Orchestrator):
+    """It has a machine that raises events for its own macrostep."""
+
+    work: StateMachine
+
+
+@needs_3
+def test_what_a_step_has_raised_does_not_lie_there_when_a_later_step_fails(
+    engine: Engine,
+) -> None:
+    """Before 3.2.2 a bare machine takes it with the next call, whoever makes it and when."""
+    works = engine.machine(raising())
+    bare: Any = works()
+    raisers: Any = Raisers(works())
+    with suppress(ValueError):  # an async one before 3.2.2 tells nobody
+        engine.run(bare.start)
+    assert repr(engine.raises(ValueError, raisers.work.start)) == "ValueError('refused')"
+    assert raisers.work.log == ["start", "inner"]
+    assert seam_of(raisers.work).inbox.is_idle()
+    assert [engine.run(one) for one in (bare.more, raisers.work.more)] == [None] * 2
+    assert raisers.work.log == bare.log == ["start", "inner", "more"]
+
+
+@needs_3
+def test_what_a_step_has_raised_fails_nobody_elses_event() -> None:
+    """It comes before what another thread has sent, and its failure is told beside the call's."""
+    raisers: Any = Raisers(raising()())
+    with tracing(raisers) as trace:
+        thread, came = held_by_a_thread(raisers, event="start", fails=True)
+        assert raisers.work.more() is None
+        released(raisers, thread)
+    assert raisers.work.log == ["start", "more"]
+    if ANSWERS_EACH:  # it came first, and what waited behind it has gone with it
+        assert repr(came["error"]) == "LookupError('inner')"
+        assert [record.name for record in trace.filter(Abandoned)] == ["refused"]
+    else:
+        assert repr(came["error"]) == "ValueError('refused')"
+        assert ["LookupError('inner')" in note for note in came["error"].__notes__] == [True]
+        (failed,) = trace.filter(Failed)
+        assert (failed.name, repr(failed.exception)) == ("inner", "LookupError('inner')")
