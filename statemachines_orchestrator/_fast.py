@@ -152,12 +152,14 @@ class FastLane:
             or (payload and not _TAKEN_BY_NAME.isdisjoint(payload))
         ):
             return None
+        inbox = self.inbox
+        if inbox.begun is not None and inbox.ends(trigger):  # it has only just come in front
+            return None
         with self.queue.mutex:
             heap = self.queue.queue
             if not heap or heap[0] is not trigger or trigger.cancelled:  # by another thread
                 return None
             heappop(heap)
-        inbox = self.inbox
         if inbox.begun is None:  # as in `taken`, for most events
             inbox.begun = inbox.last = trigger
         else:

@@ -59,6 +59,11 @@ def is_awaited(trigger: Any) -> bool:
     return future is None or not future.done()
 
 
+def _is_raised(trigger: Any) -> bool:
+    """Whether an event was raised for the macrostep that runs."""
+    return bool(getattr(trigger.event, "internal", False))
+
+
 class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBaseClass]
     """The events that wait for one machine, in the place of the host's queue."""
 
@@ -183,7 +188,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         origin = frame.own_origin() if type(frame) is Payload else None
         return origin if origin is origin_of(begun) else None
 
-    def _ends(self, first: Any) -> bool:
+    def ends(self, first: Any) -> bool:
         """Whether the loop has done what it began with, if this is the event that comes next."""
         begun = self.begun
         if begun is None or self.is_told or begun.event == INITIAL:
@@ -193,7 +198,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     def taken(self, trigger: Any) -> Any:
         """Note what a loop takes."""
         begun = self.begun
-        if begun is None or self.is_told or begun.event == INITIAL:
+        if begun is None or self.is_told or begun.event == INITIAL or _is_raised(begun):
             self.begun = trigger
         self.last = trigger
         return trigger
@@ -217,7 +222,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             return True
         if getattr(heap[0], "cancelled", False) and _HostQueue.is_empty(self):
             return True
-        return self.begun is not None and self._ends(heap[0])
+        return self.begun is not None and self.ends(heap[0])
 
     if HOST_IS_3:
 
@@ -237,17 +242,31 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             self._put(trigger)
 
         def pop(self) -> Any:
-            """Take the next event; before 3.2 the host puts it back if its time has not come."""
+            """Take the next event; before 3.2.2 the host puts it back if its time has not come."""
             trigger = _HostQueue.pop(self)
+            if self.begun is not None and self.ends(trigger):
+                trigger = self._exchanged(trigger)
             return trigger if trigger.execution_time > time() else self.taken(trigger)
 
+    def _exchanged(self, trigger: Any) -> Any:
+        """Put an event back that has come in front since `is_empty` was asked; take an own one."""
+        self._put(trigger)
+        own = next((one for one in sorted(self.events) if not self.ends(one)), trigger)
+        self.take(lambda one: one is own)
+        return own
+
     def pop_due(self, now: float) -> Any:
-        """Take the next event, if its time has come: from 3.2 on."""
+        """Take the next event, if its time has come: from 3.2.2 on."""
         trigger = _HostQueue.pop_due(self, now)
-        if trigger is not None and self.begun is None:  # as in _taken, for most events
+        if trigger is None:
+            return None
+        if self.begun is None:  # as in `taken`, for most events
             self.begun = self.last = trigger
             return trigger
-        return None if trigger is None else self.taken(trigger)
+        if self.ends(trigger):  # it has come in front since `is_empty` was asked
+            self._put(trigger)
+            return None
+        return self.taken(trigger)
 
     def reject_futures(self, exc: Exception) -> None:
         """Answer those who wait for what goes down with what the loop runs."""
@@ -269,12 +288,12 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             _move(self, self.host)
 
     def __bool__(self) -> bool:
-        return len(self) > 0 and (self.begun is None or not self._ends(self[0]))
+        return len(self) > 0 and (self.begun is None or not self.ends(self[0]))
 
     def popleft(self) -> Any:
         """Take the next event."""
         trigger = _HostQueue.popleft(self)
-        if self.begun is None:  # as in _taken, for most events
+        if self.begun is None:  # as in `taken`, for most events
             self.begun = self.last = trigger
             return trigger
         return self.taken(trigger)
@@ -313,7 +332,8 @@ class Raised(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedB
         """Take the next event; a loop may begin with it, where one that failed has left it."""
         inbox = self.seam.inbox
         trigger = inbox.last = _HostQueue.pop(self)
-        if inbox.begun is None and type(trigger.kwargs) is Payload:
+        is_first = inbox.begun is None or _is_raised(inbox.begun)
+        if is_first and type(trigger.kwargs) is Payload:
             inbox.begun = trigger
         return trigger
 

@@ -7,13 +7,15 @@ import itertools
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import needs_2
+from conftest import HOST_IS_3, entered, needs_2
 from interleaving import PATIENCE, at_every_line, meet
 from statemachine import State, StateMachine
+from statemachine.event_data import TriggerData
 
 from statemachines_orchestrator import (
     Failed,
@@ -217,6 +219,76 @@ def test_an_event_comes_to_one_end_whenever_another_thread_sends_another(
         assert (machine.counted, len(house.heard), waiting(machine)) == (blinks, blinks, 0)
         assert outcomes.count("own") + len(failed) == blows
         assert ("another's" in outcomes) == bool(failed and "own" not in outcomes)
+    assert line > 100
+
+
+class Chain(StateMachine):
+    """A machine whose first event sends a second one, which fails; so does the other's."""
+
+    lit = State(initial=True)
+    first = lit.to.itself(on="go_on")
+    second = lit.to.itself(on="fail")
+    others = lit.to.itself(on="fail_too")
+
+    def go_on(self) -> Any:
+        """Send the second event."""
+        return self.second()
+
+    def fail(self) -> None:
+        """Fail as the second event."""
+        raise ValueError
+
+    def fail_too(self) -> None:
+        """Fail as the other event."""
+        raise LookupError
+
+
+class Gaol(Orchestrator):
+    """A chain, alone."""
+
+    chain: Chain
+
+
+def test_an_event_that_comes_in_front_is_nobody_elses(
+    engine: Engine, other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of 3.x has its place by the time when it was made, and may be put long after."""
+    gaol = Gaol(entered(engine, engine.machine(Chain)()))
+    chain, failed = gaol.chain, list[Failed]()
+    gaol.bus.signal("failed:*").connect(
+        lambda _sender, record, **_named: failed.append(record), weak=False
+    )
+    make_trigger, early = TriggerData.__post_init__, other.submit(get_ident).result(60)
+
+    def make(trigger: Any) -> None:
+        make_trigger(trigger)
+        if get_ident() == early:
+            trigger.execution_time = 1.0
+
+    if HOST_IS_3:
+        monkeypatch.setattr(TriggerData, "__post_init__", make)
+
+    def raised(event: str) -> list[str]:
+        """Return what the call itself has raised; what was told after it is in `failed`."""
+        with suppress(ReactionErrors):
+            try:
+                engine.run(lambda: chain.send(event))
+            except (ValueError, LookupError) as error:
+                return [repr(error)]
+        return []
+
+    line = 0
+    for line in lines_of(engine):
+        failed.clear()
+        met = meet(line, other, lambda: raised("first"), lambda: raised("others"))
+        if not met:
+            break
+        own, others = met
+        told = [repr(record.exception) for record in failed]
+        assert sorted(own + others + told) == ["LookupError()", "ValueError()"]
+        assert own in ([], ["ValueError()"])
+        assert others in ([], ["LookupError()"])
+        assert waiting(chain) == 0
     assert line > 100
 
 
