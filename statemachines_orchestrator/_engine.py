@@ -159,13 +159,11 @@ class Seam:
     host_trigger: Any
     host_callbacks: Any
 
-    def __init__(self, machine: Any, runner: Runner) -> None:
+    def __init__(self, machine: Any, runner: Runner, publisher: Any) -> None:
         self.machine = machine
         self.runner = runner
-        self.publishers: tuple[Any, ...] = ()
-        self.injected: dict[str, Any] = {}
-        self.kinds: list[set[str]] = []
-        """The kinds of topics that somebody listens for, of each orchestrator that hears."""
+        self.publishers: tuple[Any, ...] = (publisher,)
+        self.renew()
         self.entered: Any = None
         self.exits: Any = None
         self.entries: Any = None
@@ -284,8 +282,9 @@ class Seam:
     def renew(self) -> None:
         """Work out who hears, and what is injected: of two that have one name, the nearer one."""
         self.kinds = [level.bus.kinds for one in self.publishers for level in one.levels]
+        """The kinds of topics that somebody listens for, of each orchestrator that hears."""
         if len(self.publishers) == 1:
-            self.injected = self.publishers[0].place.injected
+            self.injected: dict[str, Any] = self.publishers[0].place.injected
             return
         injected: dict[str, Any] = {}
         for publisher in self.publishers:
@@ -634,8 +633,10 @@ def _do_nothing() -> None:
 def attach(machine: Any, runner: Runner, publisher: Any) -> None:
     """Let an orchestrator hear of a machine: through its seam, or a new one."""
     with attaching:
-        seam = seam_of(machine) or Seam(machine, runner)
-        seam.add(publisher)
+        if (seam := seam_of(machine)) is None:
+            Seam(machine, runner, publisher)
+        else:
+            seam.add(publisher)
 
 
 def callbacks_of(declared: Any) -> list[tuple[str, Any]]:
@@ -674,8 +675,7 @@ def is_in_mid_step(machine: Any) -> bool:
 
 def is_async(machine: Any) -> bool:
     """Whether the machine runs on the host's async engine."""
-    seam = seam_of(machine)
-    return seam is not None and bool(seam.is_async)
+    return bool(getattr(seam_of(machine), "is_async", False))
 
 
 def withdraw(machine: Any, coroutine: Any) -> None:

@@ -143,17 +143,16 @@ class FastLane:
             return None
         if len(ways.transitions) != ways.count or trigger.cancelled:
             return None
-        open_ways, payload = ways.by_event.get(trigger.event), trigger.kwargs
+        inbox, payload = self.inbox, trigger.kwargs
+        open_ways = ways.by_event.get(trigger.event)
         now = _sync.monotonic()  # the host's own clock, which tests may wind
         if (
             open_ways is None
             or trigger.execution_time > now
             or type(payload) is not Payload
             or (payload and not _TAKEN_BY_NAME.isdisjoint(payload))
+            or (inbox.begun is not None and inbox.ends(trigger))  # it has only just come in front
         ):
-            return None
-        inbox = self.inbox
-        if inbox.begun is not None and inbox.ends(trigger):  # it has only just come in front
             return None
         with self.queue.mutex:
             heap = self.queue.queue

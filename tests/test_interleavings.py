@@ -23,6 +23,7 @@ from statemachines_orchestrator import (
     MachineIsBusyError,
     Orchestrator,
     ReactionErrors,
+    Transitioned,
     every,
     none,
     on,
@@ -31,6 +32,7 @@ from statemachines_orchestrator import (
 from statemachines_orchestrator._inbox import Inbox
 from statemachines_orchestrator._joins import Join
 from statemachines_orchestrator._places import place_of
+from statemachines_orchestrator.traces import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,9 +92,11 @@ def test_a_machine_that_is_put_in_or_taken_out_takes_every_event(
         sent.append(other.submit(engine.run, lambda: machine.blink()))
         wait(sent[-1:], PATIENCE)
 
-    with at_every_line("statemachines_orchestrator", send):
+    with tracing(shelf) as trace, at_every_line("statemachines_orchestrator", send):
         shelf.items["k"] = machine
         del shelf.items["k"]
+    for record in trace.filter(Transitioned):  # what was sent to a bare machine has no record
+        assert record.cause is None or trace.cause(record)
     assert [one.exception(60) for one in sent if one.exception(60)] == []
     assert machine.counted == len(sent) > 100
     assert waiting(machine) == 0
@@ -258,7 +262,8 @@ def test_an_event_that_comes_in_front_is_nobody_elses(
     gaol.bus.signal("failed:*").connect(
         lambda _sender, record, **_named: failed.append(record), weak=False
     )
-    make_trigger, early = TriggerData.__post_init__, other.submit(get_ident).result(60)
+    make_trigger: Any = TriggerData.__post_init__
+    early = other.submit(get_ident).result(60)
 
     def make(trigger: Any) -> None:
         make_trigger(trigger)
