@@ -142,9 +142,9 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         if not self.seam.publishers:  # it is the host's again
             return
         last, begun = self.last, self.begun
+        if self.is_told and begun is not None and begun.kwargs is not mine:
+            self._interrupt(begun)
         if last is not None and last.kwargs is not mine and last.event != INITIAL:
-            if self.is_told and is_waiting(last.future):  # from 3.2 on the host does the same
-                last.future.set_exception(StateMachineError(_INTERRUPTED))
             self._abandon([last])
         if not self.is_waited_for():
             self.abandon_all()
@@ -153,6 +153,11 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             self._abandon(self.take(lambda trigger: origin_of(trigger) is origin))
         if HOST_IS_3:
             self.seam.raised.clear()
+
+    def _interrupt(self, trigger: Any) -> None:
+        """Tell who waits for an event that its step was stopped, as the host does from 3.2.2 on."""
+        if trigger.event != INITIAL and is_waiting(trigger.future):
+            trigger.future.set_exception(StateMachineError(_INTERRUPTED))
 
     def abandon_all(self) -> bool:
         """Abandon all that waits; return whether something did."""

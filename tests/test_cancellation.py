@@ -72,6 +72,9 @@ class Flat(StateMachine):
     async def after_go(self) -> None:
         await asyncio.sleep(0)
 
+    async def after_again(self) -> None:
+        await asyncio.sleep(0)
+
     async def on_back(self) -> None:
         await asyncio.sleep(0)
 
@@ -94,6 +97,7 @@ if HOST_IS_3:
         back = done.to(idle)
         again = idle.to.itself() | done.to(done)
         before_go, on_go, on_again = Flat.before_go, Flat.on_go, Flat.on_again
+        after_again = Flat.after_again
         on_exit_idle, on_enter_done, on_back = (
             Flat.on_exit_idle,
             Flat.on_enter_done,

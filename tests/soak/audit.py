@@ -125,8 +125,8 @@ class Audit(Reading):
 
         That is the event of a bare machine, or of a call that never began, or an abandoned post.
         """
-        if self.moved[number]:
-            yield "announced, and not sent"
+        if self.moved[number] and "[" not in event.machine:
+            yield "announced, and not sent"  # a member may have been put in with it in its queue
         if event.way == "post" and number in self.unposted:
             self.totals["refused"] += 1
             return
@@ -185,7 +185,9 @@ class Audit(Reading):
         """
         if not (event.is_async and self.has_given_up):
             return False
-        return self.abandoned[number] > 0 or (not HOST_IS_3 and self.committed[number] > 0)
+        if self.abandoned[number] or (not HOST_IS_3 and self.committed[number]):
+            return True
+        return "abandoned" in self.turns["each", self.moved_at.get(number)]
 
     def _is_given_up(self, number: int, event: Event) -> bool:
         return self._gave_up(number, event) or self._is_interrupted(number, event)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from soak.ledger import Ledger
 
 
+INTERRUPTED = f"the call itself failed: {StateMachineError.__name__}("
+"""How a note begins that tells it, on what has stopped the rest of the call."""
 Totals = Counter[str]
 """The numbers of the table."""
 
@@ -41,6 +43,8 @@ class Reading:
         """What the records tell that belongs to no event and no reaction."""
         self.sent: Counter[int] = Counter()
         self.moved: Counter[int] = Counter()
+        self.moved_at: dict[int, int] = {}
+        """The `seq` of the transition of an event."""
         self.ignored: Counter[int] = Counter()
         self.abandoned: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
@@ -78,7 +82,7 @@ class Reading:
         self.interrupted = {
             number
             for number, error in ledger.told
-            if isinstance(error, StateMachineError) and not isinstance(error, TransitionNotAllowed)
+            if is_interruption(error) or (ledger.events[number].way == "outer" and notes_one(error))
         }
         """The events whose callers 3.2 has told that the task was cancelled that ran them."""
         stops = [error for _, error in ledger.told if not isinstance(error, Exception)]
@@ -112,6 +116,7 @@ class Reading:
                 self.sent[record.args[0]] += 1
             elif kind is Transitioned:
                 self.moved[record.args[0]] += 1
+                self.moved_at[record.args[0]] = record.seq
             elif kind is Ignored:
                 self._note_ignored(record)
             elif kind is Abandoned:
@@ -227,6 +232,17 @@ class Reading:
         """Return the event from outside that an event comes from, itself or another."""
         event = self.ledger.events[number]
         return number if event.origin is None else self._origin(event.origin)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a caller is told that the task was stopped which ran its event."""
+    return isinstance(error, StateMachineError) and not isinstance(error, TransitionNotAllowed)
+
+
+def notes_one(error: BaseException) -> bool:
+    """Whether that is told in a note, on what has stopped the rest of the call."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return any(note.startswith(INTERRUPTED) for note in notes)
 
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
