@@ -339,7 +339,8 @@ class Seam:
         if put is not None:
             put(trigger, *((internal,) if HOST_IS_3 else ()), **delayed)
             return
-        frame: Any = here.get()
+        # Now: as soon as the event is put, another thread may run it, and detach the machine.
+        frame, publishers, asked = here.get(), self.publishers, self.kinds
         cascade = None if frame is None else joined(frame)
         cause = None if frame is None or cascade is None else frame.seq
         payload = trigger.kwargs = self.payload(trigger.kwargs, next_seq(), cause)
@@ -355,9 +356,9 @@ class Seam:
             self.mine[get_ident()] = payload
         if HOST_IS_3 and cascade is None and self.invoker._active and self._is_of_host(trigger):
             self._begin().of_host = True
-        for kinds in self.kinds:
+        for kinds in asked:
             if "sent" in kinds:
-                self._announce_sent(trigger, payload, frame, cascade)
+                self._announce_sent(trigger, publishers, frame, cascade)
                 return
 
     def _put_past(self, trigger: Any) -> Any:
@@ -374,16 +375,16 @@ class Seam:
             self.begun[thread] = self.runner.new_cascade()
         return self.begun[thread]
 
-    def _announce_sent(self, trigger: Any, payload: Payload, frame: Any, cascade: Any) -> None:
+    def _announce_sent(self, trigger: Any, publishers: Any, frame: Any, cascade: Any) -> None:
         """Announce that an event was put; an observer's failure has a cascade to go to."""
         here.set(frame if cascade is not None else self._begin())
         try:
-            for publisher in self.publishers:
-                publisher.sent(trigger, payload)
+            for publisher in publishers:
+                publisher.sent(trigger)
         except BaseException:
             self.begun.pop(get_ident(), None)
             self.mine.pop(get_ident(), None)
-            self.inbox.take_out(payload)
+            self.inbox.take_out(trigger.kwargs)
             raise
         finally:
             here.set(frame)
@@ -733,7 +734,6 @@ def ask_guards(
         kwargs={**kwargs, **injected},
     )
     event_data: Any = EventData(trigger_data=trigger, transition=transition)
-    given = event_data.extended_kwargs
     callbacks = machine._callbacks
     ask = callbacks.async_all if is_async(machine) else callbacks.all
-    return ask(transition.cond.key, *args, **given)
+    return ask(transition.cond.key, *args, **event_data.extended_kwargs)

@@ -14,7 +14,6 @@ from statemachines_orchestrator.topics import ANY, canonical
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from statemachines_orchestrator._frames import Payload
     from statemachines_orchestrator._host import Move
     from statemachines_orchestrator._places import Level, Place
 
@@ -53,8 +52,9 @@ class Publisher:
         """How errors call the machine: `order`, `items['a']`."""
         return self.name if self.key is NO_KEY else f"{self.name}[{shown(self.key)}]"
 
-    def sent(self, trigger: Any, payload: Payload) -> None:
+    def sent(self, trigger: Any) -> None:
         """Announce that an event was put on the machine."""
+        payload = trigger.kwargs
         self._announce("sent", Sent, trigger, payload.seq, payload.cause)
 
     def ignored(self, trigger: Any) -> None:

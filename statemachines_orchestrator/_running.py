@@ -122,7 +122,9 @@ class _Run:
 
     def goes_on(self, begun: Any) -> bool:
         """Whether something waits that nobody else takes."""
-        return self.seam.is_free() and begun is not None and not self.seam.inbox.is_idle()
+        if not self.seam.is_free():
+            return bool(self.seam.inbox.is_left())
+        return begun is not None and not self.seam.inbox.is_idle()
 
     def outcome(self) -> Any:
         """Return the result of the caller's event, or raise its exception."""

@@ -15,6 +15,7 @@ import pytest
 from conftest import HOST_IS_3, entered, needs_2
 from interleaving import PATIENCE, at_every_line, meet
 from statemachine import State, StateMachine
+from statemachine.event import BoundEvent
 from statemachine.event_data import TriggerData
 
 from statemachines_orchestrator import (
@@ -24,11 +25,13 @@ from statemachines_orchestrator import (
     Orchestrator,
     ReactionErrors,
     Transitioned,
+    _inbox,
     every,
     none,
     on,
     when,
 )
+from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._inbox import Inbox
 from statemachines_orchestrator._joins import Join
 from statemachines_orchestrator._places import place_of
@@ -130,6 +133,69 @@ def test_an_event_is_taken_whenever_its_machine_is_put_in_or_taken_out(
         if not met:
             break
     assert calls > 20
+
+
+def test_no_event_is_left_by_a_loop_that_had_begun_before_the_machine_was_put_in(
+    other: ThreadPoolExecutor,
+) -> None:
+    """A thread that has sent an event to a bare machine may come to run it much later."""
+    lamps, line = Lamps(), 0
+    for line in itertools.count():
+        machine: Any = Blinker()
+        loop = machine._engine.processing_loop
+        machine._engine.put(TriggerData(machine, event=BoundEvent("blink", _sm=machine)))
+        lamps.items["k"] = machine
+        met = meet(line, other, loop, machine.blink)
+        assert (machine.counted, waiting(machine)) == (1 + bool(met), 0)
+        if not met:
+            break
+    assert line > 50
+
+
+def test_who_waits_in_vain_for_the_end_of_such_a_loop_goes_on(
+    other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last step may wait for him: his event is taken with the next one."""
+    monkeypatch.setattr(_inbox, "_PATIENCE", 0.01)
+    lamps, machine = Lamps(), Blinker()
+    lamps.items["k"] = machine
+    engine: Any = machine._engine
+    seam_of(machine).inbox.closing = other.submit(get_ident).result(60)
+    with engine._processing:
+        assert machine.blink() is None
+    assert waiting(machine) == 1
+    machine.blink()
+    assert (machine.counted, waiting(machine), len(lamps.heard)) == (2, 0, 2)
+
+
+def test_an_event_is_announced_by_whom_it_was_sent_under(
+    engine: Engine, other: ThreadPoolExecutor
+) -> None:
+    """Another thread may run it and take the machine out, before this one has told of it."""
+    lamps, machine = Lamps(), engine.machine(Blinker)()
+
+    def take() -> None:
+        with suppress(MachineIsBusyError):
+            engine.run(machine.blink)
+            del lamps.items["k"]
+
+    with tracing(lamps) as trace:
+        line = 0
+        for line in itertools.count():
+            lamps.items["k"] = machine
+            met = meet(
+                line,
+                other,
+                lambda: engine.run(machine.blink),
+                take,
+                "statemachines_orchestrator._engine",
+            )
+            lamps.items.pop("k", None)
+            if not met:
+                break
+    for record in trace.filter(Transitioned):
+        assert trace.cause(record)
+    assert line > 20
 
 
 class Late(deque[Any]):
