@@ -17,6 +17,7 @@ from statemachine.exceptions import TransitionNotAllowed
 from statemachines_orchestrator import (
     Failed,
     ReactionErrors,
+    Sent,
     Started,
     Transitioned,
 )
@@ -285,6 +286,10 @@ class Audit(Reading):
                 record = self.by_seq[seq]
                 yield f"observer {name} raised {error!r}, announced {count} times: {record}"
 
+    def _was_bare(self, number: int) -> bool:
+        """Whether an event was sent to a bare member: what is stopped there leaves its queue."""
+        return not self.sent[number] and "[" in self.ledger.events[number].machine
+
     def chains(self) -> Iterator[str]:
         """Each transition of a machine leaves the state that the one before has led to."""
         last: dict[str, Any] = {}
@@ -312,8 +317,16 @@ class Audit(Reading):
             count = grouped[id(record.exception)]
             if count > 1 and not self._propagates(record.exception):
                 yield f"{record} was told to {count} callers"
-            if not count and repr(record.exception) not in noted:
+            if not (count or repr(record.exception) in noted or self._has_left(record)):
                 yield f"{record} was told to no caller"
+
+    def _has_left(self, record: Any) -> bool:
+        """Whether a `Sent` was announced when its machine had run it, and left, in other threads.
+
+        What an observer of that raises has no call of ours to end with.
+        """
+        sent = self.by_seq.get(record.cause)
+        return isinstance(sent, Sent) and sent.path[0] == "members" and record.name == "watch_sent"
 
     def _propagates(self, error: BaseException) -> bool:
         return (
@@ -334,9 +347,10 @@ class Audit(Reading):
             for queue in queues:
                 for trigger in queue:
                     args = trigger.args
+                    if trigger.event == "__initial__" or (args and self._was_bare(args[0])):
+                        continue
                     what = self.tell(args[0]) if args else f"{trigger.event}"
-                    if trigger.event != "__initial__":
-                        yield f"left in the queue of {name}: {what}"
+                    yield f"left in the queue of {name}: {what}"
             if engine._processing.locked():
                 yield f"{name} is still held"
             began = any(event.machine == name for event in self.ledger.events.values())

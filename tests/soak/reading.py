@@ -130,9 +130,15 @@ class Reading:
         self._share_refusals()
         for number in self.begun:
             event = self.ledger.events[number]
-            untold = not self.raised[number] and event.name not in REFUSED
-            if event.is_async and untold and not self._is_taken(number):
-                self.ledger.broken.add(event.machine)  # its task may have been stopped on entry
+            if not event.is_async or event.name in REFUSED or self._is_taken(number):
+                continue
+            raised = self.raised[number]
+            lost = any(
+                place == "enter" and not self.answers[self._origin(number), id(error)]
+                for place, error in raised
+            )
+            if lost or not raised:  # its task may have been stopped on entry
+                self.ledger.broken.add(event.machine)
 
     def _note_ignored(self, record: Any) -> None:
         if record.event != "error.execution":
