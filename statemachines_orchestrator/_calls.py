@@ -108,10 +108,11 @@ def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
 
 def lost(seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
     """Announce and keep what another caller's event raised, who has been answered already."""
-    for publisher in seam.publishers[:1]:
+    hearers = seam.publishers or seam.inbox.hearers
+    for publisher in hearers[:1]:
         label = f"{publisher.name}.{trigger.event}, left in the machine's queue"
         holder.cascade.keep(label, None, error)
-    for publisher in seam.publishers:
+    for publisher in hearers:
         publisher.ended("failed", Failed, trigger, exception=error)
 
 
@@ -273,9 +274,9 @@ def _conclude(
         result,
         cascade.failures,
     )
-    if not cascade.of_host:
+    if not cascade.is_unheard:
         raise wrong
-    logger.error("after an event that python-statemachine itself sent: %s", wrong, exc_info=wrong)
+    logger.error("after an event that nobody waits for: %s", wrong, exc_info=wrong)
     if in_running_loop():
         asyncio.get_running_loop().call_exception_handler(
             {"message": "a reaction failed, and nobody waits for it", "exception": wrong}

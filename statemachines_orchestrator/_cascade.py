@@ -33,8 +33,8 @@ class Cascade:
     """The queue of one outermost call, and what came of it. It is a frame: that of its drain."""
 
     seq = None
-    of_host = False
-    """Whether the call is the host's own: nobody waits for its failures."""
+    is_unheard = False
+    """Whether nobody waits for its failures: the call is the host's own, or not one of ours."""
     is_settled = False
     turns = 0
     bounds: dict[int, int] | None = None

@@ -20,8 +20,9 @@ from functools import partial
 from inspect import iscoroutinefunction
 from operator import attrgetter
 from threading import RLock, current_thread, get_ident
+from time import sleep
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from statemachine.engines.base import BaseEngine
@@ -32,11 +33,11 @@ from statemachines_orchestrator._event_loops import current_task, make_hosts_loo
 from statemachines_orchestrator._frames import Payload, here, joined
 from statemachines_orchestrator._host import HOST_IS_3, Move, facts_of
 from statemachines_orchestrator._inbox import INITIAL, Inbox, Raised, is_awaited
-from statemachines_orchestrator._running import run_events_async
+from statemachines_orchestrator._running import Door, Runner, run_events_async
 from statemachines_orchestrator.records import next_seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from statemachine.transition import Transition
 
@@ -88,34 +89,12 @@ _HOSTS = {
 """The methods that seams take the place of, and where a seam keeps the host's."""
 attaching = RLock()
 """Held while machines are checked, attached and detached; no event runs in it."""
+_MOMENT = 0.0001
+"""How long, in seconds, one thread lets another one go on."""
 _AFTER = "AFTER@"
 """How 2.x begins the key of the `after` callbacks of a transition."""
 _OF_HOST = (INITIAL, "done.state.", "done.invoke.")
 """How the events begin that the host sends itself and that nobody has to take."""
-
-
-class Runner(Protocol):
-    """Runs one call of a machine's loop to rest, with the cascade that follows from it."""
-
-    def run(self, seam: Seam, *args: Any) -> Any:
-        """Take the place of a sync engine's `processing_loop`; it has no use for a future."""
-
-    def run_async(
-        self, seam: Seam, args: tuple[Any, ...], payload: Payload | None, mine: Any
-    ) -> Any:
-        """Return the awaitable that runs an async machine's loop; `payload` is the event.
-
-        `mine` is it too, where the host gives nobody anything to wait for.
-        """
-
-    def lost(self, seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
-        """Tell in the cascade of `holder` that another caller's event raised."""
-
-    def abandoned(self, seam: Seam, triggers: Iterable[Any]) -> None:
-        """Announce that events will not run."""
-
-    def new_cascade(self) -> Any:
-        """Make the cascade of an outermost call whose event was just put."""
 
 
 class Seam:
@@ -310,13 +289,9 @@ class Seam:
     def rest(self, only: tuple[Any, ...] | None = None) -> None:
         """Do what waits for the machine to be at rest, if it is: all, or `only` who leaves."""
         while waiting := [one for one in tuple(self.at_rest) if only is None or one in only]:
-            if self._is_needed():
-                return
+            if is_in_mid_step(self.machine) or (not self.is_async and len(self.inbox)):
+                return  # in the second case a call will run it whose event was just put
             self.at_rest.pop(waiting[0], _do_nothing)()  # if it is gone, another thread does it
-
-    def _is_needed(self) -> bool:
-        """Whether the machine is in mid-step, or a call will run it whose event was just put."""
-        return is_in_mid_step(self.machine) or (not self.is_async and len(self.inbox) > 0)
 
     # In -----------------------------------------------------------------------------------
 
@@ -355,7 +330,7 @@ class Seam:
         if payload.origin is None:
             self.mine[get_ident()] = payload
         if HOST_IS_3 and cascade is None and self.invoker._active and self._is_of_host(trigger):
-            self._begin().of_host = True
+            self._begin().is_unheard = True
         for kinds in asked:
             if "sent" in kinds:
                 self._announce_sent(trigger, publishers, frame, cascade)
@@ -521,6 +496,32 @@ class Seam:
         self.drop_if_ended()
         return True
 
+    def is_left(self) -> bool:
+        """Whether a sync machine is free after all that a loop of the host seemed to run.
+
+        If it is not, who runs it runs what waits as well, as soon as he lets go of it: he has sent
+        an event to the bare machine, and it was attached before he came to run that.
+        """
+        engine: Any = self.machine._engine
+        held = engine._processing
+        if self.is_async or type(held) is Door:
+            return False
+        engine._processing = Door(held, self)
+        sleep(_MOMENT)  # he may just be letting go of what he had in hand
+        if held.locked():
+            return False
+        engine._processing = held
+        return True
+
+    def opened(self, held: Any) -> None:
+        """Run what waits in the thread that has let go of the machine; nobody else does."""
+        engine: Any = self.machine._engine
+        engine._processing = held
+        if self.inbox.thread != get_ident() and not self.inbox.is_idle():
+            self.mine[get_ident()] = self  # none of the events is his
+            self._begin().is_unheard = True
+            self.runner.run(self)
+
     # Committed ----------------------------------------------------------------------------
 
     def enter_states(self, transitions: Any, trigger: Any, *args: Any) -> Any:
@@ -642,8 +643,7 @@ def attach(machine: Any, runner: Runner, publisher: Any) -> None:
 
 def callbacks_of(declared: Any) -> list[tuple[str, Any]]:
     """Return the callbacks of a state or transition: (`enter`, `after`, ..., function or name)."""
-    specs = getattr(declared, "_specs", ())
-    return [(spec.group.name.lower(), spec.func) for spec in specs]
+    return [(spec.group.name.lower(), spec.func) for spec in getattr(declared, "_specs", ())]
 
 
 def seam_of(machine: Any) -> Any:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from heapq import heapify, heappush
 from importlib import import_module
 from threading import get_ident
-from time import monotonic, sleep, time
+from time import time
 from typing import TYPE_CHECKING, Any, cast
 
 from statemachine.exceptions import StateMachineError
@@ -36,9 +36,6 @@ __all__ = ["INITIAL", "Inbox", "Raised", "is_awaited", "origin_of"]
 
 INITIAL = "__initial__"
 """The event with which an async machine enters its initial state, before the first one."""
-_MOMENT = 0.0001
-_PATIENCE = 1.0
-"""How long, in seconds, one thread waits for the end of another's loop; it looks every moment."""
 _INTERRUPTED = "The task that ran the machine was stopped in the middle of this event."
 
 
@@ -76,9 +73,8 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     """The event that the loop which runs now has begun with; if `is_told` the last one taken."""
     last: Any = None
     """The event that was taken last, as long as nothing has come of it."""
-    closing: int | None = None
-    """The thread that runs a sync machine by a loop that is not ours, if it has found nothing more
-    to take, and may be about to end."""
+    hearers: tuple[Any, ...] = ()
+    """Who heard of the machine when a loop failed last: it may be detached before that is told."""
 
     def __init__(self, events: Any, seam: Any) -> None:
         self.seam = seam
@@ -204,28 +200,7 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
         begun = self.begun
         if begun is None or self.is_told or begun.event == INITIAL:
             return False
-        if not self.is_async and self.thread != get_ident():  # another thread has no part in ours
-            return False
         return origin_of(first) is not origin_of(begun)
-
-    # A thread that has sent an event to a bare machine may come to run it when it is attached. It
-    # does so by a loop of the host, and not by one of ours: it has to take all that waits.
-
-    def _finds_nothing(self) -> bool:
-        """Whether such a loop has nothing more to take; that is noted before it looks."""
-        self.closing = get_ident()
-        if not (_HostQueue.is_empty(self) if HOST_IS_3 else not len(self)):
-            self.closing = None
-        return self.closing is not None
-
-    def is_left(self) -> bool:
-        """Whether such a loop has left something behind; if it may have, its end is awaited."""
-        end = monotonic() + _PATIENCE
-        while self.closing not in {None, get_ident()} and not self.seam.is_free():
-            if monotonic() > end:  # its last step waits for this thread
-                return False
-            sleep(_MOMENT)
-        return not self.is_async and self.seam.is_free() and not self.is_idle()
 
     def taken(self, trigger: Any) -> Any:
         """Note what a loop takes."""
@@ -249,8 +224,6 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
 
     def is_empty(self) -> bool:
         """Whether the loop has nothing more to take."""
-        if self.thread is None and not self.is_async:
-            return self._finds_nothing()
         heap = self.queue.queue
         if not heap:
             return True
@@ -322,8 +295,6 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             _move(self, self.host)
 
     def __bool__(self) -> bool:
-        if self.thread is None and not self.is_async:
-            return not self._finds_nothing()
         return len(self) > 0 and (self.begun is None or not self.ends(self[0]))
 
     def popleft(self) -> Any:

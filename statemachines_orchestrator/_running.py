@@ -8,14 +8,59 @@ from the next.
 from __future__ import annotations
 
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from statemachines_orchestrator._answers import exception_of, is_told, is_waiting
 from statemachines_orchestrator._host import HOST_IS_3
 from statemachines_orchestrator._inbox import INITIAL, origin_of
 from statemachines_orchestrator._notes import note_unraised
 
-__all__ = ["run_events", "run_events_async"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Door", "Runner", "run_events", "run_events_async"]
+
+
+class Runner(Protocol):
+    """Runs one call of a machine's loop to rest, with the cascade that follows from it."""
+
+    def run(self, seam: Any, *args: Any) -> Any:
+        """Take the place of a sync engine's `processing_loop`; it has no use for a future."""
+
+    def run_async(self, seam: Any, args: tuple[Any, ...], payload: Any, mine: Any) -> Any:
+        """Return the awaitable that runs an async machine's loop; `payload` is the event.
+
+        `mine` is it too, where the host gives nobody anything to wait for.
+        """
+
+    def lost(self, seam: Any, holder: Any, trigger: Any, error: Exception) -> None:
+        """Tell in the cascade of `holder` that another caller's event raised."""
+
+    def abandoned(self, seam: Any, triggers: Iterable[Any]) -> None:
+        """Announce that events will not run."""
+
+    def new_cascade(self) -> Any:
+        """Make the cascade of an outermost call whose event was just put."""
+
+
+class Door:
+    """Stands in the place of a lock of the host's, as long as who has it is not one of ours.
+
+    As soon as it is let go, the seam runs what waits.
+    """
+
+    __slots__ = ("acquire", "held", "locked", "seam")
+
+    def __init__(self, held: Any, seam: Any) -> None:
+        self.held = held
+        self.seam = seam
+        self.acquire = held.acquire
+        self.locked = held.locked
+
+    def release(self) -> None:
+        """Let go."""
+        self.held.release()
+        self.seam.opened(self.held)
 
 
 def run_events(seam: Any, holder: Any) -> Any:
@@ -57,7 +102,7 @@ def _loop(seam: Any, mine: Any, thread: int) -> tuple[Any, Any, Exception | None
         inbox.thread = thread
         result = seam.run_loop()
     except Exception as raised:  # noqa: BLE001 - it is told whose it is
-        error = raised
+        error, inbox.hearers = raised, seam.publishers
     except BaseException:
         inbox.stop(mine)
         raise
@@ -122,9 +167,10 @@ class _Run:
 
     def goes_on(self, begun: Any) -> bool:
         """Whether something waits that nobody else takes."""
-        if not self.seam.is_free():
-            return bool(self.seam.inbox.is_left())
-        return begun is not None and not self.seam.inbox.is_idle()
+        is_free = self.seam.is_free()
+        if self.seam.inbox.is_idle():
+            return False
+        return begun is not None if is_free else bool(self.seam.is_left())
 
     def outcome(self) -> Any:
         """Return the result of the caller's event, or raise its exception."""
@@ -173,7 +219,7 @@ async def _loop_async(seam: Any, mine: Any, answer: Any) -> tuple[Any, Any, Exce
     try:
         result = await seam.host_loop()
     except Exception as raised:  # noqa: BLE001 - it is told whose it is
-        error = raised
+        error, inbox.hearers = raised, seam.publishers
     except BaseException:
         if answer is not None:
             answer.cancel()  # its caller is stopped here

@@ -25,13 +25,11 @@ from statemachines_orchestrator import (
     Orchestrator,
     ReactionErrors,
     Transitioned,
-    _inbox,
     every,
     none,
     on,
     when,
 )
-from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._inbox import Inbox
 from statemachines_orchestrator._joins import Join
 from statemachines_orchestrator._places import place_of
@@ -52,15 +50,23 @@ class Blinker(StateMachine):
 
     def __init__(self) -> None:
         self.counted = 0
+        self.meanwhile: list[Callable[[], None]] = []
         super().__init__()
 
     def count(self) -> None:
         """Count a transition."""
+        self.look()
         self.counted += 1
 
     def fail(self) -> None:
         """Fail."""
+        self.look()
         raise ValueError
+
+    def look(self) -> None:
+        """Do what is to be done meanwhile."""
+        while self.meanwhile:
+            self.meanwhile.pop()()
 
 
 class Lamps(Orchestrator):
@@ -152,20 +158,31 @@ def test_no_event_is_left_by_a_loop_that_had_begun_before_the_machine_was_put_in
     assert line > 50
 
 
-def test_who_waits_in_vain_for_the_end_of_such_a_loop_goes_on(
-    other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+def test_a_loop_of_the_host_that_fails_takes_nobodys_event_along(
+    other: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its last step may wait for him: his event is taken with the next one."""
-    monkeypatch.setattr(_inbox, "_PATIENCE", 0.01)
+    """What others have sent meanwhile is run; what of that fails is announced, and logged."""
     lamps, machine = Lamps(), Blinker()
+    sent, failed = list[Any](), list[Failed]()
+    lamps.bus.signal("failed:*").connect(
+        lambda _sender, record, **_named: failed.append(record), weak=False
+    )
+
+    def send() -> None:
+        sent.extend(other.submit(call).result(60) for call in (machine.blink, machine.blow))
+
+    machine.meanwhile.append(send)
+    loop = machine._engine.processing_loop
+    machine._engine.put(TriggerData(machine, event=BoundEvent("blow", _sm=machine)))
     lamps.items["k"] = machine
-    engine: Any = machine._engine
-    seam_of(machine).inbox.closing = other.submit(get_ident).result(60)
-    with engine._processing:
-        assert machine.blink() is None
-    assert waiting(machine) == 1
+    with pytest.raises(ValueError, match=r"^$"):
+        loop()
+    assert sent == [None, None]
+    assert (machine.counted, waiting(machine), lamps.heard) == (1, 0, ["blink"])
+    assert [record.name for record in failed] == ["blow"]
+    assert "nobody waits for" in caplog.text
     machine.blink()
-    assert (machine.counted, waiting(machine), len(lamps.heard)) == (2, 0, 2)
+    assert (machine.counted, waiting(machine), lamps.heard) == (2, 0, ["blink"] * 2)
 
 
 def test_an_event_is_announced_by_whom_it_was_sent_under(
@@ -259,6 +276,25 @@ def outcome_of(call: Callable[[], Any]) -> str:
     except ValueError:
         return "own"
     return "nobody's"
+
+
+def test_the_failure_of_another_is_told_even_if_the_machine_has_just_left(
+    other: ThreadPoolExecutor,
+) -> None:
+    """Between a loop and the telling of what came of it, another thread may take it out."""
+    lamps, machine, line = Lamps(), Blinker(), 0
+    with tracing(lamps) as trace:
+        for line in itertools.count():
+            lamps.items["k"] = machine
+            machine.meanwhile.append(lambda: other.submit(machine.blow).result(60))
+            call = functools.partial(outcome_of, machine.blink)
+            take_out = functools.partial(lamps.items.pop, "k")
+            met = meet(line, other, call, take_out, "statemachines_orchestrator._running")
+            assert len(trace.filter(Failed)) == line + 1
+            if not met:
+                break
+            assert met[0] == "another's"
+    assert line > 20
 
 
 @pytest.mark.parametrize(

@@ -303,10 +303,11 @@ class Audit(Reading):
             last[name] = target
 
     def failures(self) -> Iterator[str]:
-        """What is announced as failed reaches an outermost caller: in a group, or as a note."""
+        """What is announced as failed reaches a caller: in a group, or as a note."""
         grouped: Counter[int] = Counter()
         notes: list[str] = []
-        for error in self.ledger.tops:
+        told = [*self.ledger.tops, *(error for _, error in self.ledger.told)]
+        for error in {id(one): one for one in told}.values():  # a callback may have kept it
             notes += getattr(error, "__notes__", ())
             if isinstance(error, ReactionErrors):
                 grouped.update(id(one) for one in error.exceptions)
