@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 import statemachine.engines.base
 from conftest import HOST_IS_3, Engine, needs_3
 from statemachine import State, StateMachine
+from statemachine.event import BoundEvent
+from statemachine.event_data import TriggerData
 from statemachine.exceptions import TransitionNotAllowed
 
 from statemachines_orchestrator import (
@@ -26,6 +28,9 @@ from statemachines_orchestrator import (
 from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._telling import named
 from statemachines_orchestrator.traces import tracing
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 ANSWERS_EACH = HOST_IS_3 and hasattr(statemachine.engines.base.EventQueue, "pop_due")
 
@@ -145,14 +150,19 @@ def test_another_callers_refused_event_is_his_own() -> None:
     assert office.work.log == [1, 2]
 
 
-def test_a_caller_gets_the_result_of_his_own_event() -> None:
+def put_by(other: ThreadPoolExecutor, machine: Any, event: str, *args: Any, **kwargs: Any) -> None:
+    """Let another thread put an event, and not come to run it."""
+    trigger = TriggerData(
+        machine, event=BoundEvent(event, _sm=machine), args=args, kwargs=dict(kwargs)
+    )
+    other.submit(machine._engine.put, trigger).result(60)
+
+
+def test_a_caller_gets_the_result_of_his_own_event(other: ThreadPoolExecutor) -> None:
     """Also where an event of another thread comes first in the queue."""
     office = Office(Work())
-    engine: Any = office.work._engine
     for fails in (False, True):
-        assert engine._processing.acquire(blocking=False)  # as if somebody ran the machine
-        office.work.do(7, fails=fails)
-        engine._processing.release()
+        put_by(other, office.work, "do", 7, fails=fails)
         if fails:
             with pytest.raises(ReactionErrors) as caught:
                 office.work.do(1)
@@ -320,7 +330,9 @@ def test_a_machine_that_cannot_begin_fails_every_event_that_waits() -> None:
 
 
 @needs_3
-def test_what_cannot_be_taken_at_all_is_announced_and_not_kept() -> None:
+def test_what_cannot_be_taken_at_all_is_announced_and_not_kept(
+    other: ThreadPoolExecutor,
+) -> None:
     """A guard of an eventless transition raises before an event is taken."""
 
     class Guarded(StateMachine):
@@ -340,11 +352,8 @@ def test_what_cannot_be_taken_at_all_is_announced_and_not_kept() -> None:
         work: Guarded
 
     workshop = Workshop(Guarded())
-    engine: Any = workshop.work._engine
     with tracing(workshop) as trace:
-        assert engine._processing.acquire(blocking=False)  # as if somebody ran the machine
-        workshop.work.do()
-        engine._processing.release()
+        put_by(other, workshop.work, "do")
         workshop.work.is_broken = True
         with pytest.raises(ValueError, match="guard") as caught:
             workshop.work.do()
