@@ -106,9 +106,8 @@ def to_rest(start: Callable[[], Any] | None, seam: Any = None) -> Any:
     return _conclude(cascade, result, error, runaway)
 
 
-def lost(seam: Seam, holder: Any, trigger: Any, error: Exception) -> None:
+def lost(hearers: tuple[Any, ...], holder: Any, trigger: Any, error: Exception) -> None:
     """Announce and keep what another caller's event raised, who has been answered already."""
-    hearers = seam.publishers or seam.inbox.hearers
     for publisher in hearers[:1]:
         label = f"{publisher.name}.{trigger.event}, left in the machine's queue"
         holder.cascade.keep(label, None, error)

@@ -504,7 +504,7 @@ class Seam:
         """
         engine: Any = self.machine._engine
         held = engine._processing
-        if self.is_async or type(held) is Door:
+        if self.is_async or self.inbox.is_run() or type(held) is Door:
             return False
         engine._processing = Door(held, self)
         sleep(_MOMENT)  # he may just be letting go of what he had in hand

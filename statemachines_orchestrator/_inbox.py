@@ -73,8 +73,6 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
     """The event that the loop which runs now has begun with; if `is_told` the last one taken."""
     last: Any = None
     """The event that was taken last, as long as nothing has come of it."""
-    hearers: tuple[Any, ...] = ()
-    """Who heard of the machine when a loop failed last: it may be detached before that is told."""
 
     def __init__(self, events: Any, seam: Any) -> None:
         self.seam = seam

@@ -8,7 +8,7 @@ from the next.
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from statemachines_orchestrator._answers import exception_of, is_told, is_waiting
 from statemachines_orchestrator._host import HOST_IS_3
@@ -33,8 +33,8 @@ class Runner(Protocol):
         `mine` is it too, where the host gives nobody anything to wait for.
         """
 
-    def lost(self, seam: Any, holder: Any, trigger: Any, error: Exception) -> None:
-        """Tell in the cascade of `holder` that another caller's event raised."""
+    def lost(self, hearers: tuple[Any, ...], holder: Any, trigger: Any, error: Exception) -> None:
+        """Tell in the cascade of `holder`, and who hears, that another caller's event raised."""
 
     def abandoned(self, seam: Any, triggers: Iterable[Any]) -> None:
         """Announce that events will not run."""
@@ -76,16 +76,16 @@ def run_events(seam: Any, holder: Any) -> Any:
         return seam.host_loop() if inbox.thread == thread else None
     run = None
     try:
-        begun, result, error = _loop(seam, mine, thread)
+        begun, result, error, hearers = _loop(seam, mine, thread)
         is_mine = begun is None or mine is None or begun.kwargs is mine
-        more = inbox.queue.queue or seam.raised.queue.queue if HOST_IS_3 else len(inbox)
+        more = (inbox.queue.queue or seam.raised.queue.queue) if HOST_IS_3 else len(inbox)
         if is_mine and error is None and not more:
             return result  # the way of most events
         run = _Run(seam, mine, holder)
-        run.note(begun, result, error)
+        run.note(begun, result, error, hearers)
         while run.goes_on(begun) and inbox.lock.acquire(blocking=False):
-            begun, result, error = _loop(seam, mine, thread)
-            run.note(begun, result, error)
+            begun, result, error, hearers = _loop(seam, mine, thread)
+            run.note(begun, result, error, hearers)
     except BaseException as stopped:
         if run is not None:
             note_unraised(stopped, run.error)
@@ -94,22 +94,27 @@ def run_events(seam: Any, holder: Any) -> Any:
     return run.outcome()
 
 
-def _loop(seam: Any, mine: Any, thread: int) -> tuple[Any, Any, Exception | None]:
-    """Run one loop of the host, the lock in hand: what it began with, its result, its exception."""
-    inbox = seam.inbox
+Came: TypeAlias = "tuple[Any, Any, Exception | None, tuple[Any, ...]]"
+"""What came of a loop: the event that it began with, its result, its exception, and who hears of
+that, who may be detached as soon as the loop has ended."""
+
+
+def _loop(seam: Any, mine: Any, thread: int) -> Came:
+    """Run one loop of the host, the lock in hand."""
+    inbox, hearers = seam.inbox, ()
     error = result = None
     try:
         inbox.thread = thread
         result = seam.run_loop()
     except Exception as raised:  # noqa: BLE001 - it is told whose it is
-        error, inbox.hearers = raised, seam.publishers
+        error, hearers = raised, seam.publishers
     except BaseException:
         inbox.stop(mine)
         raise
     finally:
         begun, inbox.begun, inbox.last, inbox.thread = inbox.begun, None, None, None
         inbox.lock.release()
-    return begun, result, error
+    return begun, result, error, hearers
 
 
 def _give_up(seam: Any) -> None:
@@ -139,7 +144,9 @@ class _Run:
             return True
         return origin_of(begun) is self.mine
 
-    def note(self, begun: Any, result: Any, error: Exception | None) -> None:
+    def note(
+        self, begun: Any, result: Any, error: Exception | None, hearers: tuple[Any, ...]
+    ) -> None:
         """Note what came of a loop, by the event that it began with.
 
         The result and the exception of the caller's event are kept for the end. The exception of
@@ -155,15 +162,15 @@ class _Run:
         if begun is None:  # nothing was taken: what waits cannot be taken at all
             others = [one for one in self.seam.inbox.take_all() if origin_of(one) is not self.mine]
             for trigger in others:
-                self._lost(trigger, error)
+                self._lost(trigger, error, hearers)
             self.error = self.error or error
         elif is_mine and self.error is None:
             self.error = error
         else:
-            self._lost(begun, error)
+            self._lost(begun, error, hearers)
 
-    def _lost(self, trigger: Any, error: Exception) -> None:
-        self.seam.runner.lost(self.seam, self.holder, trigger, error)
+    def _lost(self, trigger: Any, error: Exception, hearers: tuple[Any, ...]) -> None:
+        self.seam.runner.lost(hearers, self.holder, trigger, error)
 
     def goes_on(self, begun: Any) -> bool:
         """Whether something waits that nobody else takes."""
@@ -198,8 +205,8 @@ async def run_events_async(seam: Any, mine: Any, args: tuple[Any, ...], holder: 
         if runs and inbox.is_told:
             answer = answer or inbox.answer_to(mine)
         while runs:
-            begun, result, error = await _loop_async(seam, mine, answer)
-            run.note(begun, result, error)
+            begun, result, error, hearers = await _loop_async(seam, mine, answer)
+            run.note(begun, result, error, hearers)
             runs = run.goes_on(begun) and inbox.turnstile.enter()
     except BaseException as stopped:
         note_unraised(stopped, run.error or exception_of(answer))
@@ -212,14 +219,14 @@ async def run_events_async(seam: Any, mine: Any, args: tuple[Any, ...], holder: 
     return run.outcome()
 
 
-async def _loop_async(seam: Any, mine: Any, answer: Any) -> tuple[Any, Any, Exception | None]:
+async def _loop_async(seam: Any, mine: Any, answer: Any) -> Came:
     """Run one loop of the host, through the turnstile: as `_loop` does."""
-    inbox = seam.inbox
+    inbox, hearers = seam.inbox, ()
     error = result = None
     try:
         result = await seam.host_loop()
     except Exception as raised:  # noqa: BLE001 - it is told whose it is
-        error, inbox.hearers = raised, seam.publishers
+        error, hearers = raised, seam.publishers
     except BaseException:
         if answer is not None:
             answer.cancel()  # its caller is stopped here
@@ -228,4 +235,4 @@ async def _loop_async(seam: Any, mine: Any, answer: Any) -> tuple[Any, Any, Exce
     finally:
         begun, inbox.begun, inbox.last = inbox.begun, None, None
         inbox.turnstile.leave()
-    return begun, result, error
+    return begun, result, error, hearers
