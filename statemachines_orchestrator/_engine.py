@@ -314,7 +314,7 @@ class Seam:
         if put is not None:
             put(trigger, *((internal,) if HOST_IS_3 else ()), **delayed)
             return
-        # Now: as soon as the event is put, another thread may run it, and detach the machine.
+        # Now: another thread may detach the machine before it is put, or after it has run it.
         frame, publishers, asked = here.get(), self.publishers, self.kinds
         cascade = None if frame is None else joined(frame)
         cause = None if frame is None or cascade is None else frame.seq
@@ -332,7 +332,7 @@ class Seam:
         if HOST_IS_3 and cascade is None and self.invoker._active and self._is_of_host(trigger):
             self._begin().is_unheard = True
         for kinds in asked:
-            if "sent" in kinds:
+            if "sent" in kinds and (self.publishers or payload.root is not None):
                 self._announce_sent(trigger, publishers, frame, cascade)
                 return
 

@@ -24,12 +24,15 @@ from statemachines_orchestrator import (
     MachineIsBusyError,
     Orchestrator,
     ReactionErrors,
+    Sent,
     Transitioned,
+    _engine,
     every,
     none,
     on,
     when,
 )
+from statemachines_orchestrator._engine import seam_of
 from statemachines_orchestrator._inbox import Inbox
 from statemachines_orchestrator._joins import Join
 from statemachines_orchestrator._places import place_of
@@ -185,34 +188,64 @@ def test_a_loop_of_the_host_that_fails_takes_nobodys_event_along(
     assert (machine.counted, waiting(machine), lamps.heard) == (2, 0, ["blink"] * 2)
 
 
-def test_an_event_is_announced_by_whom_it_was_sent_under(
-    engine: Engine, other: ThreadPoolExecutor
+@pytest.mark.parametrize("runs", [False, True], ids=["taken out", "run and taken out"])
+def test_an_event_is_announced_if_it_was_run_for_the_orchestrator(
+    engine: Engine, other: ThreadPoolExecutor, *, runs: bool
 ) -> None:
-    """Another thread may run it and take the machine out, before this one has told of it."""
-    lamps, machine = Lamps(), engine.machine(Blinker)()
+    """Another thread may run it, or not, and take the machine out before this one tells of it."""
+    lamps, machine, line = Lamps(), engine.machine(Blinker)(), 0
 
     def take() -> None:
         with suppress(MachineIsBusyError):
-            engine.run(machine.blink)
+            if runs:
+                engine.run(machine.blink)
             del lamps.items["k"]
 
     with tracing(lamps) as trace:
-        line = 0
         for line in itertools.count():
             lamps.items["k"] = machine
-            met = meet(
-                line,
-                other,
-                lambda: engine.run(machine.blink),
-                take,
-                "statemachines_orchestrator._engine",
-            )
+            blink = functools.partial(engine.run, machine.blink)
+            met = meet(line, other, blink, take, "statemachines_orchestrator._engine")
             lamps.items.pop("k", None)
             if not met:
                 break
-    for record in trace.filter(Transitioned):
-        assert trace.cause(record)
+    assert {one.seq for one in trace.filter(Sent)} == {
+        one.cause for one in trace.filter(Transitioned)
+    }
     assert line > 20
+
+
+def held_by_the_host(machine: Any) -> Any:
+    """Return the lock of a machine, as it is held where a loop of the host runs it."""
+    held = machine._engine._processing
+    assert held.acquire(blocking=False)
+    return held
+
+
+def test_who_finds_a_machine_let_go_after_all_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who had it was just letting it go."""
+    lamps, machine = Lamps(), Blinker()
+    lamps.items["k"] = machine
+    held = held_by_the_host(machine)
+    monkeypatch.setattr(_engine, "sleep", lambda _seconds: held.release())
+    machine.blink()
+    assert (machine.counted, waiting(machine), lamps.heard) == (1, 0, ["blink"])
+    assert machine._engine._processing is held  # pyright: ignore[reportPrivateUsage]
+
+
+def test_who_lets_a_machine_go_runs_what_waits_if_something_does() -> None:
+    """And once only: from then on the lock is the host's again."""
+    lamps, machine = Lamps(), Blinker()
+    lamps.items["k"] = machine
+    engine: Any = machine._engine
+    for events in (1, 0):
+        held = held_by_the_host(machine)
+        assert machine.blink() is None
+        if not events:
+            seam_of(machine).inbox.take_all()
+        engine._processing.release()
+        assert engine._processing is held
+        assert (machine.counted, waiting(machine)) == (1, 0)
 
 
 class Late(deque[Any]):
