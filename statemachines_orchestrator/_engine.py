@@ -6,6 +6,7 @@ The host rebuilds the engine when a machine is copied or unpickled, so a copy is
     waiting     3.x engine.external_queue, 2.x engine._external_queue: an `Inbox`
     in          engine.put              every event gets a `Payload`: `orc`, its cascade, its cause
     at rest     engine.processing_loop  a call begins here and has come to rest when it returns
+    let go      engine._processing      a `Door`, while a loop that is not ours runs the machine
     ignored     3.x engine.select_transitions, 2.x engine._trigger; events dropped at the end
     committed   3.x engine.microstep, when engine._enter_states has returned in it
                 2.x the callback registry's call for the key of `after`
@@ -515,8 +516,7 @@ class Seam:
 
     def opened(self, held: Any) -> None:
         """Run what waits in the thread that has let go of the machine; nobody else does."""
-        engine: Any = self.machine._engine
-        engine._processing = held
+        self.machine._engine._processing = held
         if self.inbox.thread != get_ident() and not self.inbox.is_idle():
             self.mine[get_ident()] = self  # none of the events is his
             self._begin().is_unheard = True

@@ -254,7 +254,10 @@ class Inbox(_HostQueue):  # type: ignore[misc] # pyright: ignore[reportUntypedBa
             return trigger if trigger.execution_time > time() else self.taken(trigger)
 
     def _exchanged(self, trigger: Any) -> Any:
-        """Put an event back that has come in front since `is_empty` was asked; take an own one."""
+        """Put an event back that has come in front since `is_empty` was asked; take an own one.
+
+        If another thread has cancelled that just now, it is taken after all: the host needs one.
+        """
         self._put(trigger)
         own = next((one for one in sorted(self.events) if not self.ends(one)), trigger)
         self.take(lambda one: one is own)

@@ -126,8 +126,8 @@ class Audit(Reading):
 
         That is the event of a bare machine, or of a call that never began, or an abandoned post.
         """
-        if self.moved[number] and "[" not in event.machine:
-            yield "announced, and not sent"  # a member may have been put in with it in its queue
+        if self.moved[number] and self.by_seq[self.moved_at[number]].cause is not None:
+            yield "announced, and not sent"  # without a cause it waited in a bare machine's queue
         if event.way == "post" and number in self.unposted:
             self.totals["refused"] += 1
             return
